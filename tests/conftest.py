@@ -1,0 +1,47 @@
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.celery_app import app as celery_app
+
+BROWSER_TESTS = Path(__file__).parent / "e2e"
+
+
+def pytest_configure(config):
+    celery_app.set_default()  # tasks that are queued on commit go to the broker of tests.settings
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Browser tests run by themselves only: `pytest tests/e2e`. Playwright keeps an event loop in the thread."""
+    if collection_path == BROWSER_TESTS and not any("e2e" in arg for arg in config.invocation_params.args):
+        return True
+    return None
+
+
+@pytest.fixture
+def process_environment(db):
+    """The environment for a real second process that shall meet this test's database and broker.
+
+    Only useful in tests with ``django_db(transaction=True)``: another process sees what is committed.
+    """
+    from django.db import connection
+
+    settings = connection.settings_dict
+    if connection.vendor == "sqlite":
+        url = f"sqlite:///{settings['NAME']}"
+    else:
+        scheme = {"postgresql": "postgres", "mysql": "mysql"}[connection.vendor]
+        who = quote(settings["USER"]) + (f":{quote(settings['PASSWORD'])}" if settings["PASSWORD"] else "")
+        port = f":{settings['PORT']}" if settings["PORT"] else ""
+        url = f"{scheme}://{who}@{settings['HOST']}{port}/{settings['NAME']}"
+    root = str(Path(__file__).parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    return {
+        **os.environ,
+        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PYTHONPATH": path,
+        "PYTHONUNBUFFERED": "1",
+    }
