@@ -1,0 +1,349 @@
+"""One signed call: sign, send, verify, decode."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from requests.adapters import BaseAdapter
+
+from .. import __version__
+from . import crypto, signatures
+from .errors import (
+    APIError,
+    InvalidField,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    RequestNotSent,
+    SignatureInvalid,
+    WxPayError,
+    normal_code,
+)
+from .identity import HOSTS, Identity
+from .keyring import KeyRing
+from .transport import Transport
+
+logger = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 1024 * 1024
+USER_AGENT = f"django-wxpay/{__version__} (Python {platform.python_version()})"
+_OPENID_IN_PATH = re.compile(r"/openid/[^/]+")
+_NOT_THERE = re.compile(r"NOTEXISTS?\Z")
+# The manuals spell "too many" in four ways; the status is the surer sign.
+_TOO_MANY = {"RATELIMITEXCEEDED", "FREQUENCYLIMITED", "FREQUENCYLIMITEXCEED", "RATELIMITED"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verified answer. ``data`` is None for 204; ``text`` is the raw body, word for word as it was signed."""
+
+    status: int
+    data: dict[str, Any] | None = field(repr=False)
+    text: str = field(repr=False)
+    request_id: str
+    server_time: datetime | None
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An answer before anything in it was verified."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def request_id(self) -> str:
+        """What WeChat Pay's support asks for."""
+        return self.headers.get("Request-ID", "")
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The other side's clock, from the ``Date`` header; None when it has none that can be read."""
+        try:
+            told = parsedate_to_datetime(self.headers["Date"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)
+
+
+def serialise(body: Mapping[str, Any] | None) -> bytes:
+    """Return the JSON bytes of a request body, made once: these are signed, and these are sent."""
+    if body is None:
+        return b""
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidField(
+            f"The body cannot be written as JSON ({type(error).__name__}).", field="body"
+        ) from None
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """Return the JSON object in a text; ValueError for anything else, however deep or huge."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+class BaseClient:
+    """Speaks for one identity: `request` signs, sends, verifies and decodes. Safe between threads and forks.
+
+    host, backup_hosts: base URLs or host names; each backup is tried once, only when no connection came about.
+    transport: a requests adapter used instead of the network. trust_unsigned_errors: believe refusals (4xx)
+    that carry no signature, for services that sign none.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        keys: KeyRing,
+        host: str | None = None,
+        backup_hosts: tuple[str, ...] | list[str] = (),
+        connect_timeout: float = 3,
+        read_timeout: float = 10,
+        proxies: Mapping[str, str] | None = None,
+        transport: BaseAdapter | None = None,
+        trust_unsigned_errors: bool = False,
+        user_agent: str = USER_AGENT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.identity = identity
+        self.keys = keys
+        self.clock = clock
+        self.transport = Transport(
+            (host or HOSTS[identity.region], *backup_hosts),
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            proxies=proxies,
+            adapter=transport,
+        )
+        self._trust_unsigned_errors = trust_unsigned_errors
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Accept-Language": identity.accept_language,
+            "User-Agent": user_agent,
+        }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.identity.mchid} at {self.transport.hosts[0]}>"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, Any] | None = None,
+        wechatpay_serial: str = "",
+    ) -> Answer:
+        """Make one call and return its verified answer (2xx).
+
+        path: percent-encoded where needed. query: values that are ``""`` are left out. wechatpay_serial: the
+        key that sensitive fields were encrypted with; by default the one answers should be signed with.
+
+        Raises RequestNotSent, OutcomeUnknown (also for a 2xx that is not proven), APIError and its kinds. A GET
+        changes nothing: when its answer is not proven, or the connection broke, it is asked once again.
+        """
+        content = serialise(body)
+        target = _target(path, query)
+        try:
+            return self._call(method, target, content, wechatpay_serial)
+        except OutcomeUnknown as error:
+            if method != "GET" or not _worth_repeating(error):
+                raise
+        return self._call(method, target, content, wechatpay_serial)
+
+    def _call(self, method: str, target: str, content: bytes, wechatpay_serial: str) -> Answer:
+        raw = self.exchange(method, target, content, wechatpay_serial=wechatpay_serial)
+        if not 200 <= raw.status < 300:
+            raise self.refusal(raw)
+        prove(raw, self.keys.find, self.clock())
+        return decode(raw)
+
+    def exchange(
+        self, method: str, target: str, content: bytes = b"", *, wechatpay_serial: str = "", accept: str = ""
+    ) -> RawAnswer:
+        """Sign and send one request; return its answer with nothing in it verified."""
+        started = time.monotonic()
+        outcome, request_id = "", ""
+        try:
+            response = self.open(method, target, content, wechatpay_serial=wechatpay_serial, accept=accept)
+            outcome, request_id = str(response.status_code), response.headers.get("Request-ID", "")
+            body = self.transport.read(response, limit=MAX_ANSWER_BYTES)
+            return RawAnswer(response.status_code, response.headers, body)
+        except WxPayError as error:
+            outcome = f"{outcome} {type(error).__name__}".strip()
+            raise
+        finally:
+            self.log(method, target, outcome, request_id, time.monotonic() - started)
+
+    def open(
+        self,
+        method: str,
+        target: str,
+        content: bytes = b"",
+        *,
+        wechatpay_serial: str = "",
+        accept: str = "",
+        encoding: str = "",
+    ) -> requests.Response:
+        """Sign and send one request; return the answer with its body unread."""
+        headers = dict(self._headers)
+        if serial := wechatpay_serial or self.keys.preferred_serial():
+            headers["Wechatpay-Serial"] = serial
+        if content:
+            headers["Content-Type"] = "application/json"
+        if accept:
+            headers["Accept"] = accept
+        if encoding:
+            headers["Accept-Encoding"] = encoding
+
+        def prepare(host: str) -> requests.PreparedRequest:
+            try:
+                prepared = requests.Request(method, host + target, headers=headers, data=content).prepare()
+            except (requests.RequestException, ValueError) as error:
+                raise RequestNotSent(f"The request could not be built ({type(error).__name__}).") from error
+            # requests has normalised the address: what it will send is signed, not what we handed in.
+            prepared.headers["Authorization"] = self.authorization(method, prepared.path_url, content)
+            return prepared
+
+        return self.transport.send(prepare)
+
+    def authorization(self, method: str, target: str, content: bytes) -> str:
+        """Return the ``Authorization`` header for a request: method, path with query as sent, body bytes."""
+        identity = self.identity
+        timestamp, nonce = int(self.clock()), secrets.token_hex(16)
+        message = f"{method}\n{target}\n{timestamp}\n{nonce}\n".encode() + content + b"\n"
+        return (
+            f'{signatures.ALGORITHM} mchid="{identity.mchid}",nonce_str="{nonce}",timestamp="{timestamp}",'
+            f'serial_no="{identity.serial_no}",signature="{crypto.sign(identity.private_key, message)}"'
+        )
+
+    def refusal(self, raw: RawAnswer) -> WxPayError:
+        """Return the error that an answer outside 2xx means: OutcomeUnknown, or one of APIError's kinds."""
+        code, message, detail = _error_of(raw)
+        known: dict[str, Any] = {"code": code, "status": raw.status, "request_id": raw.request_id}
+        if not 400 <= raw.status < 500:
+            return OutcomeUnknown(f"HTTP {raw.status} {code}: {message}", **known)
+        known.update(verified=self._is_proven(raw), detail=detail, server_time=raw.server_time)
+        normal = normal_code(code)
+        if raw.status == 429 or normal in _TOO_MANY:
+            return RateLimited(message, retry_after=_retry_after(raw, self.clock()), **known)
+        if raw.status == 404 or _NOT_THERE.search(normal):
+            return NotFound(message, **known)
+        return APIError(message, **known)
+
+    def _is_proven(self, raw: RawAnswer) -> bool:
+        if not signatures.are_present(raw.headers):
+            return self._trust_unsigned_errors
+        try:
+            signatures.check(raw.headers, raw.body, self.keys.find, self.clock())
+        except SignatureInvalid:
+            return False
+        return True
+
+    def encrypt_field(self, text: str) -> tuple[str, str]:
+        """Return serial and base64 of a sensitive field; give the serial to `request`.
+
+        Raises RequestNotSent when no key of WeChat Pay is known, InvalidField when the text is too long.
+        """
+        serial, key = self.keys.encryption_key()
+        try:
+            return serial, crypto.encrypt_field(key, text)
+        except ValueError:
+            raise InvalidField("The text is too long to encrypt (214 bytes at most).", field="text") from None
+
+    def decrypt_field(self, ciphertext: str) -> str:
+        """Return the text of a sensitive field in an answer; DecryptionFailed when it is not for us."""
+        return crypto.decrypt_field(self.identity.private_key, ciphertext)
+
+    def close(self) -> None:
+        """Close this process' connections; the next call opens new ones."""
+        self.transport.close()
+
+    def log(self, method: str, target: str, outcome: str, request_id: str, seconds: float) -> None:
+        """Write the one line of a call. The query is left out: it may name people."""
+        path = _OPENID_IN_PATH.sub("/openid/…", target.partition("?")[0])
+        level = logging.INFO if outcome in ("200", "202", "204", "404") else logging.WARNING
+        logger.log(
+            level,
+            "wechat pay called method=%s path=%s status=%s request_id=%s ms=%.0f",
+            method, path, outcome, request_id or "-", seconds * 1000,
+        )  # fmt: skip
+
+
+def prove(raw: RawAnswer, find_key: Callable[[str], RSAPublicKey | None], now: float) -> None:
+    """Raise OutcomeUnknown unless an answer is proven to come from WeChat Pay."""
+    try:
+        signatures.check(raw.headers, raw.body, find_key, now)
+    except SignatureInvalid as error:
+        raise OutcomeUnknown(
+            f"An answer of status {raw.status} is not proven: {error.reason}",
+            status=raw.status,
+            request_id=raw.request_id,
+        ) from error
+
+
+def decode(raw: RawAnswer) -> Answer:
+    """Return a proven 2xx as an `Answer`; OutcomeUnknown when its body is not what it must be."""
+    try:
+        text = raw.body.decode()
+        data = None if raw.status == 204 else read_object(text)
+    except ValueError:
+        raise OutcomeUnknown(
+            f"An answer of status {raw.status} cannot be read.", status=raw.status, request_id=raw.request_id
+        ) from None
+    return Answer(raw.status, data, raw.body.decode(), raw.request_id, raw.server_time)
+
+
+def _target(path: str, query: Mapping[str, str | int] | None) -> str:
+    given = {name: value for name, value in (query or {}).items() if value != ""}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _worth_repeating(error: OutcomeUnknown) -> bool:
+    # A probe, or a connection that was closed as we used it; not a server error, nor a second long wait.
+    return error.status < 300 and not isinstance(error.__cause__, requests.Timeout)
+
+
+def _error_of(raw: RawAnswer) -> tuple[str, str, Any]:
+    try:
+        told = read_object(raw.body.decode())
+    except ValueError:
+        return "", "the answer's body is not the JSON of an error", None
+    code, message = told.get("code"), told.get("message")
+    return (
+        code.strip()[:64] if isinstance(code, str) else "",
+        message[:512] if isinstance(message, str) else "",
+        told.get("detail"),
+    )
+
+
+def _retry_after(raw: RawAnswer, now: float) -> float | None:
+    told = raw.headers.get("Retry-After", "").strip()
+    if told.isascii() and told.isdigit():
+        return float(told[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - now)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,41 @@
+"""The client of one merchant: the calls of every subject over one way to WeChat Pay."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from .base import BaseClient
+from .certificates import Certificates
+from .contracts import Contracts
+from .notifications import Notifications
+from .orders import Orders
+from .refunds import Refunds
+
+
+class Client(BaseClient):
+    """One merchant's client; parameters as `BaseClient` says. Make one per merchant, and keep it."""
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """Platform certificates."""
+        return Certificates(self)
+
+    @cached_property
+    def contracts(self) -> Contracts:
+        """Auto-debit contracts."""
+        return Contracts(self)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        """Messages received."""
+        return Notifications(self)
+
+    @cached_property
+    def orders(self) -> Orders:
+        """Payments."""
+        return Orders(self)
+
+    @cached_property
+    def refunds(self) -> Refunds:
+        """Refunds of payments."""
+        return Refunds(self)

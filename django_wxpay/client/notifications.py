@@ -1,0 +1,87 @@
+"""Notifications: proving, decoding and decrypting what WeChat Pay tells us."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import crypto, signatures
+from .base import BaseClient, read_object
+from .errors import MessageMalformed
+
+_ALGORITHM = "AEAD_AES_256_GCM"
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The outer part of a notification; ``resource`` holds the sealed part, ``create_time`` is text as sent."""
+
+    id: str
+    create_time: str
+    event_type: str
+    resource_type: str
+    summary: str
+    original_type: str
+    resource: dict[str, Any] = field(repr=False)
+
+
+class Notifications:
+    """What to do with a notification's headers and bytes; `client.notifications`. Sends nothing."""
+
+    def __init__(self, client: BaseClient) -> None:
+        self._client = client
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Raise SignatureInvalid unless WeChat Pay signed these raw bytes within the last five minutes.
+
+        headers: Django's ``request.headers`` or any mapping, in any case. The key ring may ask its store, and
+        may download certificates, for a serial it does not know.
+        """
+        signatures.check(headers, body, self._client.keys.find, self._client.clock())
+
+    def decode(self, body: bytes) -> Envelope:
+        """Return the outer part of a verified notification; MessageMalformed when it is none."""
+        try:
+            told = read_object(body.decode())
+            resource = told["resource"]
+            if resource["algorithm"] != _ALGORITHM:
+                raise ValueError("sealed by an unknown algorithm")
+            envelope = Envelope(
+                told["id"],
+                told.get("create_time") or "",
+                told["event_type"],
+                told.get("resource_type") or "",
+                told.get("summary") or "",
+                resource.get("original_type") or "",
+                resource,
+            )
+            texts = (
+                envelope.id, envelope.create_time, envelope.event_type, envelope.resource_type, envelope.summary,
+                envelope.original_type, resource["ciphertext"], resource["nonce"],
+                resource.get("associated_data") or "",
+            )  # fmt: skip
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise MessageMalformed(f"The notification is not as the manual describes ({error}).") from None
+        if not all(isinstance(text, str) for text in texts) or not envelope.id or not envelope.event_type:
+            raise MessageMalformed("The notification is not as the manual describes.")
+        return envelope
+
+    def decrypt(self, envelope: Envelope) -> tuple[dict[str, Any], str]:
+        """Return a notification's content, as an object and as the text it was.
+
+        Tries the APIv3 key, then the previous one. Raises DecryptionFailed; MessageMalformed when what was sealed is
+        no JSON object.
+        """
+        resource = envelope.resource
+        plain = crypto.open_sealed(
+            self._client.identity.sealing_keys,
+            resource["ciphertext"],
+            resource["nonce"],
+            resource.get("associated_data") or "",
+        )
+        try:
+            text = plain.decode()
+            return read_object(text), text
+        except ValueError:
+            raise MessageMalformed("The notification's content is no JSON object.") from None

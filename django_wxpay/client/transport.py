@@ -1,0 +1,191 @@
+"""Bytes out, bytes in: connections, hosts, time limits, and whether a failed request may have arrived."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3 import exceptions as wire
+
+from .errors import OutcomeUnknown, RequestNotSent
+
+POOL_SIZE = 16
+CHUNK_BYTES = 64 * 1024
+# A connection that slept longer may have been forgotten on the way (NAT, load balancer) without a word; a write
+# into it would end as "unknown" for nothing.
+IDLE_SECONDS = 45
+
+
+def base_url(host: str) -> str:
+    """Return a base URL from one, or from a bare host name, which means https; ValueError when it is neither."""
+    url = (host if "://" in host else f"https://{host}").rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(
+            f"{host!r} is neither a host name nor a base URL such as https://apihk.mch.weixin.qq.com."
+        )
+    return url
+
+
+def never_sent(error: BaseException) -> bool:
+    """Say whether a failure proves that not one byte of the request reached the other side.
+
+    Only failures of connecting do: names not resolved, refused, timed out before a connection stood, a server
+    certificate that was not accepted. A reset connection proves nothing: the request may have been read first.
+    """
+    if isinstance(
+        error, (requests.ConnectTimeout, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+    ):
+        return True
+    cause: object = error.args[0] if error.args else None
+    if isinstance(cause, wire.MaxRetryError):
+        cause = cause.reason
+    if isinstance(cause, wire.ProxyError):
+        cause = cause.original_error
+        if isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed"):
+            return True
+    if isinstance(cause, wire.SSLError):
+        cause = cause.args[0] if cause.args else None
+    return isinstance(
+        cause,
+        (
+            wire.NewConnectionError,
+            wire.ConnectTimeoutError,
+            ConnectionRefusedError,
+            socket.gaierror,
+            ssl.SSLCertVerificationError,
+        ),
+    )
+
+
+class PooledAdapter(HTTPAdapter):
+    """Keep-alive connections that share one TLS context and never retry by themselves.
+
+    requests would load the CA roots again for every new connection, which costs more than the handshake.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context or ssl.create_default_context(cafile=certifi.where())
+        super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pool over our TLS context."""
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)  # type: ignore[no-untyped-call]
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Make the pool behind a proxy over the same TLS context."""
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Leave certificates to the context, which demands valid ones for the right host name."""
+
+
+class Transport:
+    """The way to WeChat Pay of one client: its hosts, and in each process its own connections.
+
+    hosts: base URLs, tried in turn, each once, and only while no connection came about. adapter: a requests
+    adapter to use instead of the network. No environment variable is read; proxies are those given.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[str],
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+        proxies: Mapping[str, str] | None = None,
+        adapter: BaseAdapter | None = None,
+    ) -> None:
+        self.hosts = tuple(base_url(host) for host in hosts)
+        self._timeout = (connect_timeout, read_timeout)
+        self._proxies = dict(proxies or {})
+        self._given = adapter
+        # By process: a connection shared across fork would mix up the answers of two processes.
+        self._adapters: dict[int, BaseAdapter] = {}
+        self._used_at = time.monotonic()
+
+    def _adapter(self) -> BaseAdapter:
+        if self._given is not None:
+            return self._given
+        process, now = os.getpid(), time.monotonic()
+        adapter = self._adapters.get(process)
+        if adapter is None:
+            adapter = self._adapters.setdefault(process, PooledAdapter())
+        elif now - self._used_at > IDLE_SECONDS:
+            adapter.close()  # empties the pool; connections at work in other threads are not touched
+        self._used_at = now
+        return adapter
+
+    def send(self, prepare: Callable[[str], requests.PreparedRequest]) -> requests.Response:
+        """Send what ``prepare`` makes for a base URL and return the answer, its body still unread.
+
+        Raises RequestNotSent when no host could be connected to, OutcomeUnknown when it may have arrived.
+        """
+        adapter = self._adapter()
+        failure: BaseException | None = None
+        for host in self.hosts:
+            request = prepare(host)
+            try:
+                return adapter.send(
+                    request, stream=True, timeout=self._timeout, verify=True, cert=None, proxies=self._proxies
+                )
+            except (requests.RequestException, wire.HTTPError, OSError) as error:
+                if not never_sent(error):
+                    # The text of the cause would repeat the URL, whose query may hold an openid.
+                    raise OutcomeUnknown(
+                        f"No answer from {host} ({type(error).__name__}): it may have been done. Query before repeating."
+                    ) from error
+                failure = error
+        tried = ", ".join(self.hosts)
+        raise RequestNotSent(
+            f"No connection to {tried} ({type(failure).__name__}): nothing was sent."
+        ) from failure
+
+    def chunks(
+        self, response: requests.Response, *, limit: int, seconds: float | None = None
+    ) -> Iterator[bytes]:
+        """Yield an answer's body, decompressed, piece by piece.
+
+        Raises OutcomeUnknown when it breaks off, has more than ``limit`` bytes, or takes longer than ``seconds``
+        (by default the read timeout): a server that drips must not hold a worker.
+        """
+        until = time.monotonic() + (self._timeout[1] if seconds is None else seconds)
+        raw = response.raw
+        read = getattr(raw, "read1", raw.read)
+        size = 0
+        complete = False
+        try:
+            while chunk := read(CHUNK_BYTES, decode_content=True):
+                size += len(chunk)
+                if size > limit:
+                    raise OutcomeUnknown(
+                        f"The answer has more than {limit} bytes.", status=response.status_code
+                    )
+                if time.monotonic() > until:
+                    raise OutcomeUnknown("The answer took too long.", status=response.status_code)
+                yield chunk
+            complete = True
+        except (requests.RequestException, wire.HTTPError, OSError) as error:
+            raise OutcomeUnknown(
+                f"The answer broke off ({type(error).__name__}).", status=response.status_code
+            ) from error
+        finally:
+            if not complete:
+                response.close()
+
+    def read(self, response: requests.Response, *, limit: int) -> bytes:
+        """Return an answer's whole body; raises as `chunks` does."""
+        return b"".join(self.chunks(response, limit=limit))
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        if adapter := self._adapters.pop(os.getpid(), None):
+            adapter.close()
