@@ -13,8 +13,20 @@ def pytest_configure(config):
     celery_app.set_default()  # tasks that are queued on commit go to the broker of tests.settings
 
 
+def pytest_sessionstart(session):
+    """Begin with an empty Redis, as far as this process' keys go."""
+    import redis
+    from django.conf import settings
+
+    for url in {settings.REDIS_URL, settings.CELERY_BROKER_URL}:
+        if url.startswith("redis"):
+            with redis.Redis.from_url(url) as connection:
+                for key in connection.scan_iter(f"{settings.KEY_PREFIX}*"):
+                    connection.delete(key)
+
+
 def pytest_ignore_collect(collection_path, config):
-    """Browser tests run by themselves only: `pytest tests/e2e`. Playwright keeps an event loop in the thread."""
+    """Browser tests run by themselves only, `pytest tests/e2e`: Playwright keeps an event loop in the thread."""
     if collection_path == BROWSER_TESTS and not any("e2e" in arg for arg in config.invocation_params.args):
         return True
     return None

@@ -96,7 +96,9 @@ elif _database["ENGINE"].endswith("mysql"):
 # --- Cache and broker
 
 REDIS_URL = env.str("REDIS_URL", default="")
+KEY_PREFIX = f"django-wxpay-tests:{FOLDER.name}:"  # in a Redis; FOLDER.name differs for each worker of xdist
 CACHES = {"default": env.cache_url("CACHE_URL", default=REDIS_URL or "locmemcache://wxpay-tests")}
+CACHES["default"]["KEY_PREFIX"] = KEY_PREFIX
 
 CELERY_BROKER_URL = env.str("BROKER_URL", default=REDIS_URL or "filesystem://")
 CELERY_BROKER_TRANSPORT_OPTIONS = {}
@@ -107,6 +109,8 @@ if CELERY_BROKER_URL.startswith("filesystem:"):
         "control_folder": str(FOLDER / "control"),
         "polling_interval": 0.1,
     }
+elif CELERY_BROKER_URL.startswith("redis"):
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": KEY_PREFIX}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ALWAYS_EAGER = False
 CELERY_TIMEZONE = "UTC"

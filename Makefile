@@ -1,0 +1,71 @@
+# Two commands to begin with: `make demo` and `make test`. Everything is installed into .venv, nothing outside it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+# make test-all: local servers, or others. A DATABASE_URL stands instead of the first two.
+POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/wxpay
+MYSQL_URL ?= mysql://root@127.0.0.1:3306/wxpay
+REDIS_URL ?= redis://127.0.0.1:6379/0
+
+.PHONY: help demo demo-check test test-all test-databases test-browser check clean
+
+help:
+	@echo "make demo        an example shop with the WeChat Pay sandbox, in your browser"
+	@echo "make test        all tests on SQLite"
+	@echo "make demo-check  the demo's whole story without a person"
+	@echo "make check       format, lint, types, migrations, system checks, package"
+	@echo "make test-all    all tests on PostgreSQL and MariaDB with Redis, and in a browser"
+
+# The virtual environment is made when it is missing or older than setup.cfg.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-all: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,postgres,mysql,e2e]' || { \
+	  echo "mysqlclient is compiled here: it needs a C compiler, pkg-config and MariaDB's headers" \
+	    "(Debian: apt-get install gcc pkg-config libmariadb-dev)."; exit 1; }
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/python -m example_project.demo
+
+demo-check: $(VENV)/.installed
+	$(BIN)/python -m example_project.demo_check
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+test-all: test-databases test-browser
+
+test-databases: $(VENV)/.installed-all
+ifdef DATABASE_URL
+	REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS)
+else
+	DATABASE_URL=$(POSTGRES_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS)
+	DATABASE_URL=$(MYSQL_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS)
+endif
+
+# A run of its own: Playwright keeps an event loop in the thread of the tests.
+test-browser: $(VENV)/.installed-all
+	$(BIN)/python -m pytest -q tests/e2e
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m django makemigrations --check --dry-run --settings tests.settings
+	$(BIN)/python -m django check --settings tests.settings
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist . > /dev/null
+	$(BIN)/python .ci/check_wheel.py dist/*.whl
+
+clean:
+	rm -rf build dist var *.egg-info .mypy_cache .pytest_cache .ruff_cache
