@@ -1,0 +1,1 @@
+"""Doors over HTTP: where WeChat Pay knocks, and what a shop's front end may ask."""

@@ -1,0 +1,258 @@
+"""The one place where `settings.WXPAY` is read. Values are read when used, so `override_settings` works.
+
+`merchant(alias)` describes one merchant, `client(alias)` is the process' connection to WeChat Pay for it.
+"""
+
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from .client import Client, Identity, KeyRing
+
+DEFAULTS: dict[str, Any] = {
+    "MERCHANTS": {},
+    "NOTIFY_URL_BASE": "",
+    "CHECKOUT": "",
+    # How long things may stay open. docs/reference/states.md tells which rule ends each state.
+    "SESSION_EXPIRES_SECONDS": 3600,  # a signing session, from its creation
+    "ORDER_EXPIRES_SECONDS": 3600,  # a deduction without an outcome is reversed
+    "OPERATION_STUCK_SECONDS": 86400,  # an ask without an outcome becomes a discrepancy
+    "NOTIFICATION_WAITING_SECONDS": 3600,  # a message about a row we do not know (yet)
+    "NOTIFICATION_KEPT_DAYS": 90,
+    # The first poll of an open object comes after this; later ones at growing distances (half the object's age).
+    "CONTRACT_POLL_SECONDS": 15,
+    "ORDER_POLL_SECONDS": 5,
+    "REFUND_POLL_SECONDS": 60,
+    "SIGNED_CONTRACT_POLL_SECONDS": 86400,  # finds terminations whose notification was lost
+    "REFUND_SPACING_SECONDS": 60,  # WeChat Pay: one refund of an order at a time, a minute apart
+    "STATUS_QUERY_SECONDS": 3,  # a customer's status page asks WeChat Pay at most this often per row
+    "DELIVERY_ATTEMPTS": 10,  # then a transition is parked until somebody asks for it
+}
+
+MERCHANT_DEFAULTS: dict[str, Any] = {
+    "MODE": "direct",
+    "REGION": "global",
+    "SUB_MCHID": "",
+    "SUB_APPID": "",
+    "APIV3_KEY_PREVIOUS": "",
+    "PUBLIC_KEY_ID": "",
+    "PUBLIC_KEY": "",
+    "CERTIFICATES": True,
+    "MERCHANT_CATEGORY_CODE": "",
+    "CONNECT_TIMEOUT_SECONDS": 3,
+    "READ_TIMEOUT_SECONDS": 10,
+    "HOST": "",
+    "BACKUP_HOSTS": (),
+    "PROXIES": None,
+    "TRANSPORT": None,
+    "TRUST_UNSIGNED_ERRORS": False,
+    "LANGUAGE": "en",
+}
+
+REQUIRED = {
+    "direct": ("MCHID", "APPID", "PRIVATE_KEY", "SERIAL_NO", "APIV3_KEY"),
+    "institution": ("SP_MCHID", "SP_APPID", "PRIVATE_KEY", "SERIAL_NO", "APIV3_KEY"),
+}
+MODES = {"direct": "direct", "institution": "institution", "partner": "institution"}
+SLACK_SECONDS = 30  # beyond every timeout: after this no request of ours can be under way any more
+
+
+@dataclass(frozen=True)
+class Merchant:
+    """One entry of `WXPAY["MERCHANTS"]`. `mchid` and `appid` are the signing ones (`sp_…` in institution mode)."""
+
+    alias: str
+    mode: str
+    region: str
+    mchid: str
+    appid: str
+    sub_mchid: str
+    sub_appid: str
+    options: dict[str, Any] = field(repr=False)
+
+    @property
+    def is_institution(self):
+        return self.mode == "institution"
+
+    @property
+    def notify_url(self):
+        base = setting("NOTIFY_URL_BASE")
+        if not base:
+            raise ImproperlyConfigured("WXPAY['NOTIFY_URL_BASE'] is missing: WeChat Pay could not tell us anything.")
+        return f"{base.rstrip('/')}/{self.alias}/"
+
+    @property
+    def merchant_category_code(self):
+        code = self.options["MERCHANT_CATEGORY_CODE"]
+        if not code:
+            raise ImproperlyConfigured(
+                f"WXPAY['MERCHANTS'][{self.alias!r}]['MERCHANT_CATEGORY_CODE'] is missing; global payments need it."
+            )
+        return code
+
+    @property
+    def request_seconds(self):
+        """How long a request may be under way, all hosts and timeouts together."""
+        hosts = 1 + len(self.options["BACKUP_HOSTS"])
+        one = self.options["CONNECT_TIMEOUT_SECONDS"] + self.options["READ_TIMEOUT_SECONDS"]
+        return one * hosts + SLACK_SECONDS
+
+    def sub_of(self, sub_mchid, sub_appid):
+        """The sub-merchant of a call: as given, else the configured default; ('', '') in direct mode.
+
+        Raises ImproperlyConfigured when institution mode has none.
+        """
+        if not self.is_institution:
+            if sub_mchid or sub_appid:
+                raise ImproperlyConfigured(f"Merchant {self.alias!r} is in direct mode: it has no sub-merchants.")
+            return "", ""
+        chosen = self.sub_mchid if sub_mchid is None else sub_mchid
+        if not chosen:
+            raise ImproperlyConfigured(
+                f"Merchant {self.alias!r} is in institution mode: pass sub_mchid=…, or set its SUB_MCHID."
+            )
+        if sub_appid is None:
+            sub_appid = self.sub_appid if chosen == self.sub_mchid else ""
+        return chosen, sub_appid
+
+
+def setting(name):
+    """A value of `WXPAY`, or its default."""
+    return getattr(settings, "WXPAY", {}).get(name, DEFAULTS[name])
+
+
+def aliases():
+    return list(setting("MERCHANTS"))
+
+
+def merchant(alias):
+    """The merchant of that alias. Raises ImproperlyConfigured, naming what is missing."""
+    entries = setting("MERCHANTS")
+    if alias not in entries:
+        raise ImproperlyConfigured(f"WXPAY['MERCHANTS'] has no {alias!r}; it has {', '.join(entries) or 'none'}.")
+    options = MERCHANT_DEFAULTS | entries[alias]
+    mode = MODES.get(options["MODE"])
+    if mode is None:
+        raise ImproperlyConfigured(
+            f"WXPAY['MERCHANTS'][{alias!r}]['MODE'] must be one of {', '.join(MODES)}, not {options['MODE']!r}."
+        )
+    missing = [name for name in REQUIRED[mode] if not options.get(name)]
+    if missing:
+        raise ImproperlyConfigured(f"WXPAY['MERCHANTS'][{alias!r}] lacks {', '.join(missing)}.")
+    prefix = "SP_" if mode == "institution" else ""
+    return Merchant(
+        alias=alias,
+        mode=mode,
+        region=options["REGION"],
+        mchid=options[prefix + "MCHID"],
+        appid=options[prefix + "APPID"],
+        sub_mchid=options["SUB_MCHID"],
+        sub_appid=options["SUB_APPID"],
+        options=options,
+    )
+
+
+def pem(value):
+    """A key given as PEM text or as the path of a PEM file."""
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    return text if "-----BEGIN" in text else Path(text).read_text()
+
+
+def checkout():
+    """The shop's class named by `WXPAY["CHECKOUT"]`, instantiated."""
+    path = setting("CHECKOUT")
+    if not path:
+        raise ImproperlyConfigured("WXPAY['CHECKOUT'] is missing: it names the class that knows your offers.")
+    return import_string(path)()
+
+
+class NoStore:
+    """Where platform certificates come from until `services.certificates` plugs in the database."""
+
+    def load(self, alias):
+        return {}
+
+    def refresh(self, alias):
+        return None
+
+
+_key_store: Any = NoStore()
+_clients: dict[str, Client] = {}
+_lock = threading.Lock()
+
+
+def use_key_store(store):
+    """Plug in where platform certificates are kept: `load(alias)` and `refresh(alias)` give {serial: key}."""
+    global _key_store
+    _key_store = store
+
+
+def client(alias):
+    """The process' client of a merchant: one keep-alive session, made after fork."""
+    made = _clients.get(alias)
+    if made is None:
+        with _lock:
+            made = _clients.get(alias)
+            if made is None:
+                made = _clients[alias] = _build_client(merchant(alias))
+    return made
+
+
+def quick_client(alias, seconds):
+    """A client of its own that waits at most `seconds` to connect and to be answered; it fetches no certificates."""
+    return _build_client(merchant(alias), seconds)
+
+
+def _build_client(merchant, seconds=None):
+    options = merchant.options
+    transport = options["TRANSPORT"]
+    if isinstance(transport, str):
+        transport = import_string(transport)()
+    public_keys = {}
+    if options["PUBLIC_KEY_ID"]:
+        public_keys[options["PUBLIC_KEY_ID"]] = pem(options["PUBLIC_KEY"])
+    fetch = options["CERTIFICATES"] and seconds is None
+    identity = Identity(
+        mode=merchant.mode,
+        region=merchant.region,
+        mchid=merchant.mchid,
+        appid=merchant.appid,
+        serial_no=options["SERIAL_NO"],
+        private_key=pem(options["PRIVATE_KEY"]),
+        apiv3_key=options["APIV3_KEY"],
+        apiv3_key_previous=options["APIV3_KEY_PREVIOUS"],
+        accept_language=options["LANGUAGE"],
+    )
+    keys = KeyRing(
+        public_keys,
+        load=(lambda: _key_store.load(merchant.alias)) if fetch else None,
+        refresh=(lambda: _key_store.refresh(merchant.alias)) if fetch else None,
+    )
+    return Client(
+        identity,
+        keys=keys,
+        host=options["HOST"] or None,
+        backup_hosts=tuple(options["BACKUP_HOSTS"]) if seconds is None else (),
+        connect_timeout=seconds or options["CONNECT_TIMEOUT_SECONDS"],
+        read_timeout=seconds or options["READ_TIMEOUT_SECONDS"],
+        proxies=options["PROXIES"],
+        transport=transport,
+        trust_unsigned_errors=options["TRUST_UNSIGNED_ERRORS"],
+    )
+
+
+def _forget_clients(*, setting=None, **kwargs):
+    if setting in (None, "WXPAY"):
+        _clients.clear()
+
+
+setting_changed.connect(_forget_clients, dispatch_uid="django_wxpay.conf")
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_clients)

@@ -1,0 +1,29 @@
+"""What we remember: one module per subject. Models know neither the client nor the services."""
+
+from .base import Outcome, Source
+from .certificates import MerchantState, PlatformCertificate
+from .contracts import Contract
+from .discrepancies import Discrepancy
+from .notifications import Notification
+from .operations import Action, Operation
+from .orders import Order
+from .refunds import Refund
+from .transitions import Transition
+
+SUBJECTS = {model.subject: model for model in (Contract, Order, Refund, Discrepancy)}
+
+__all__ = [
+    "SUBJECTS",
+    "Action",
+    "Contract",
+    "Discrepancy",
+    "MerchantState",
+    "Notification",
+    "Operation",
+    "Order",
+    "Outcome",
+    "PlatformCertificate",
+    "Refund",
+    "Source",
+    "Transition",
+]

@@ -1,0 +1,42 @@
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class PlatformCertificate(models.Model):
+    """A platform certificate as WeChat Pay sent it: still encrypted, decrypted with the APIv3 key when loaded."""
+
+    merchant = models.CharField(_("merchant"), max_length=32)
+    mchid = models.CharField(_("mchid"), max_length=32)
+    serial_no = models.CharField(_("serial number"), max_length=64)
+    effective_time = models.DateTimeField(_("valid from"))
+    expire_time = models.DateTimeField(_("valid until"))
+    item = models.JSONField(_("encrypted item"))
+    fetched_at = models.DateTimeField(_("fetched"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("platform certificate")
+        verbose_name_plural = _("platform certificates")
+        ordering = ["-expire_time"]
+        constraints = [models.UniqueConstraint(fields=["mchid", "serial_no"], name="wxpay_certificate_serial")]
+
+    def __str__(self):
+        return self.serial_no
+
+
+class MerchantState(models.Model):
+    """What all processes must agree on about a merchant: who may refresh certificates, how slow to be."""
+
+    merchant = models.CharField(_("merchant"), max_length=32)
+    mchid = models.CharField(_("mchid"), max_length=32, unique=True)
+    refresh_after = models.DateTimeField(_("certificates may be refreshed after"), null=True, blank=True)
+    refreshed_at = models.DateTimeField(_("certificates refreshed"), null=True, blank=True)
+    refresh_error = models.CharField(_("last refresh error"), max_length=256, blank=True, default="")
+    slow_until = models.DateTimeField(_("holds back until"), null=True, blank=True)
+    slow_step = models.PositiveSmallIntegerField(_("times held back in a row"), default=0)
+
+    class Meta:
+        verbose_name = _("merchant state")
+        verbose_name_plural = _("merchant states")
+
+    def __str__(self):
+        return self.merchant

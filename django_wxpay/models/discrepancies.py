@@ -1,0 +1,52 @@
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Discrepancy(models.Model):
+    """What does not fit. Open until a person says how it was resolved; one open row per object and kind."""
+
+    subject = "discrepancy"
+
+    class Kind(models.TextChoices):
+        MISMATCH = "MISMATCH", _("a message differs from our row")
+        UNKNOWN_ROW = "UNKNOWN_ROW", _("a message about something we do not know")
+        UNKNOWN_STATE = "UNKNOWN_STATE", _("a state that we do not know")
+        OVERRULED = "OVERRULED", _("a final state turned out otherwise")
+        REFUND_EXCEEDS = "REFUND_EXCEEDS", _("more refunded than paid")
+        STUCK = "STUCK", _("no outcome after a long time")
+        ABNORMAL = "ABNORMAL", _("a refund could not be delivered")
+
+    class State(models.TextChoices):
+        OPEN = "OPEN", _("open")
+        RESOLVED = "RESOLVED", _("resolved")
+        IGNORED = "IGNORED", _("ignored")
+
+    merchant = models.CharField(_("merchant"), max_length=32)
+    kind = models.CharField(_("kind"), max_length=32, choices=Kind.choices)
+    about = models.CharField(_("subject"), max_length=16)
+    object_id = models.BigIntegerField(_("object"))
+    number = models.CharField(_("number"), max_length=64, blank=True, default="")
+    ours = models.TextField(_("ours"), blank=True, default="")
+    theirs = models.TextField(_("theirs"), blank=True, default="")
+    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.OPEN)
+    seen = models.PositiveIntegerField(_("times seen"), default=1)
+    open_key = models.CharField(max_length=80, null=True, blank=True, unique=True, editable=False)
+    created_at = models.DateTimeField(_("found"), default=timezone.now)
+    resolved_at = models.DateTimeField(_("resolved at"), null=True, blank=True)
+    resolved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("resolved by"), on_delete=models.SET_NULL, null=True, blank=True,
+        related_name="+",
+    )  # fmt: skip
+    resolution = models.CharField(_("how it was resolved"), max_length=512, blank=True, default="")
+
+    class Meta:
+        verbose_name = _("discrepancy")
+        verbose_name_plural = _("discrepancies")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["about", "object_id"], name="wxpay_discrepancy_object")]
+        permissions = [("resolve_discrepancy", _("Can resolve discrepancies"))]
+
+    def __str__(self):
+        return f"{self.kind} {self.about} {self.number or self.object_id}"

@@ -1,0 +1,56 @@
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .base import Outcome
+
+
+class NotificationQuerySet(models.QuerySet):
+    def due(self, now=None):
+        states = (Notification.State.WAITING, Notification.State.FAILED)
+        return self.filter(state__in=states, next_try_at__lte=now or timezone.now())
+
+
+class Notification(models.Model):
+    """A genuine message from WeChat Pay, kept as it came (still encrypted).
+
+    It names its object by `subject` and the merchant's own `number` in the message rather than by our key: the row
+    is written before its object is looked up, and may speak of an object that we do not know.
+    """
+
+    class State(models.TextChoices):
+        PROCESSED = "PROCESSED", _("processed")
+        WAITING = "WAITING", _("waiting for its object")
+        FAILED = "FAILED", _("failed, will be tried again")
+        REFUSED = "REFUSED", _("does not fit our rows")
+        UNHANDLED = "UNHANDLED", _("of a kind we do not use")
+
+    merchant = models.CharField(_("merchant"), max_length=32)
+    mchid = models.CharField(_("mchid"), max_length=32)
+    event_id = models.CharField(_("event id"), max_length=64)
+    event_type = models.CharField(_("event type"), max_length=64)
+    create_time = models.CharField(_("create_time"), max_length=64, blank=True, default="")
+    subject = models.CharField(_("subject"), max_length=16, blank=True, default="")
+    number = models.CharField(_("number"), max_length=64, blank=True, default="")
+    state = models.CharField(_("state"), max_length=16, choices=State.choices)
+    outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices, blank=True, default="")
+    error = models.CharField(_("error"), max_length=512, blank=True, default="")
+    attempts = models.PositiveIntegerField(_("times received or tried"), default=1)
+    body = models.BinaryField(_("body as received"))
+    headers = models.JSONField(_("headers as received"), default=dict)
+    received_at = models.DateTimeField(_("received"), default=timezone.now, db_index=True)
+    processed_at = models.DateTimeField(_("processed"), null=True, blank=True)
+    next_try_at = models.DateTimeField(_("next try"), null=True, blank=True, db_index=True)
+
+    objects = NotificationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("notification")
+        verbose_name_plural = _("notifications")
+        ordering = ["-pk"]
+        constraints = [models.UniqueConstraint(fields=["mchid", "event_id"], name="wxpay_notification_event_id")]
+        indexes = [models.Index(fields=["subject", "number"], name="wxpay_notification_number")]
+        permissions = [("retry_notification", _("Can process notifications again"))]
+
+    def __str__(self):
+        return f"{self.event_type} {self.event_id}"

@@ -1,0 +1,135 @@
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from .base import WireObject, WireObjectQuerySet
+
+
+class OrderQuerySet(WireObjectQuerySet):
+    def paid(self):
+        return self.filter(state__in=Order.PAID)
+
+
+class Order(WireObject):
+    """One attempt to be paid: a deduction, a scanned payment code … Amounts are minor units of `currency`.
+
+    Source: APIv3 manual, "Query order"; `state` is the wire's `trade_state`.
+    """
+
+    subject = "order"
+
+    class State(models.TextChoices):
+        CREATED = "CREATED", _("not yet known to WeChat Pay")
+        REFUSED = "REFUSED", _("refused")
+        NOTPAY = "NOTPAY", _("not paid")
+        USERPAYING = "USERPAYING", _("the payer is paying")
+        SUCCESS = "SUCCESS", _("paid")
+        REFUND = "REFUND", _("paid, then refunded in part or in full")
+        CLOSED = "CLOSED", _("closed")
+        REVOKED = "REVOKED", _("reversed")
+        PAYERROR = "PAYERROR", _("payment failed")
+
+    class Product(models.TextChoices):
+        PAPAY = "PAPAY", _("auto-debit")
+        MICROPAY = "MICROPAY", _("quick pay")
+
+    PAID = frozenset({State.SUCCESS, State.REFUND})
+    DEAD = frozenset({State.REFUSED, State.CLOSED, State.REVOKED, State.PAYERROR})
+    FINAL = PAID | DEAD
+    _END = frozenset({State.SUCCESS, State.REFUND, State.CLOSED, State.REVOKED, State.PAYERROR})
+    MOVES = {
+        State.CREATED: _END | {State.REFUSED, State.NOTPAY, State.USERPAYING},
+        State.NOTPAY: _END | {State.REFUSED, State.USERPAYING},
+        State.USERPAYING: _END | {State.REFUSED, State.NOTPAY},
+        State.SUCCESS: frozenset({State.REFUND, State.REVOKED}),
+        State.REFUND: frozenset({State.REVOKED}),
+        State.REFUSED: frozenset({State.CLOSED, State.REVOKED, State.PAYERROR}),
+        State.CLOSED: frozenset({State.REVOKED, State.PAYERROR}),
+        State.PAYERROR: frozenset({State.CLOSED, State.REVOKED}),
+        State.REVOKED: frozenset(),
+    }
+    EARLIER = {
+        State.REFUND: frozenset({State.SUCCESS}),
+        State.REVOKED: frozenset({State.CLOSED, State.PAYERROR}),
+    }
+
+    state = models.CharField(_("trade_state"), max_length=32, choices=State.choices, default=State.CREATED)
+    product = models.CharField(_("product"), max_length=16, choices=Product.choices)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.SET_NULL, null=True, blank=True,
+        related_name="wxpay_orders",
+    )  # fmt: skip
+    contract = models.ForeignKey(
+        "django_wxpay.Contract", verbose_name=_("contract"), on_delete=models.PROTECT, null=True, blank=True,
+        related_name="orders",
+    )  # fmt: skip
+    reference = models.CharField(_("reference"), max_length=64, help_text=_("The shop's own name for this charge."))
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
+    out_trade_no = models.CharField(_("out_trade_no"), max_length=32, null=True, blank=True)
+    transaction_id = models.CharField(_("transaction_id"), max_length=32, null=True, blank=True)
+    description = models.CharField(_("description"), max_length=128)
+    attach = models.CharField(_("attach"), max_length=127, blank=True, default="")
+    amount_total = models.BigIntegerField(_("amount"), help_text=_("In the currency's minor unit."))
+    currency = models.CharField(_("currency"), max_length=3)
+    payer_total = models.BigIntegerField(_("paid by the payer"), null=True, blank=True)
+    payer_currency = models.CharField(_("payer's currency"), max_length=3, blank=True, default="")
+    refund_reserved = models.BigIntegerField(_("refunded or being refunded"), default=0)
+    trade_type = models.CharField(_("trade_type"), max_length=16, blank=True, default="")
+    bank_type = models.CharField(_("bank_type"), max_length=32, blank=True, default="")
+    success_time = models.DateTimeField(_("paid at"), null=True, blank=True)
+    error_code = models.CharField(_("error code"), max_length=64, blank=True, default="")
+
+    objects = OrderQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["mchid", "out_trade_no"], name="wxpay_order_out_trade_no"),
+            models.UniqueConstraint(fields=["mchid", "transaction_id"], name="wxpay_order_transaction_id"),
+            models.UniqueConstraint(fields=["mchid", "reference", "attempt"], name="wxpay_order_reference_attempt"),
+            models.CheckConstraint(condition=Q(amount_total__gt=0), name="wxpay_order_amount_positive"),
+            models.CheckConstraint(condition=Q(refund_reserved__gte=0), name="wxpay_order_reserved_not_negative"),
+        ]
+        permissions = [
+            ("refund_order", _("Can refund orders")),
+            ("close_order", _("Can close and reverse orders")),
+            ("query_order", _("Can query orders")),
+            ("take_quick_payment", _("Can take quick payments")),
+        ]
+
+    def __str__(self):
+        return self.out_trade_no or self.transaction_id or self.reference
+
+    @property
+    def number(self):
+        return self.out_trade_no
+
+    @property
+    def is_paid(self):
+        return self.state in self.PAID
+
+    @property
+    def is_dead(self):
+        """Proved that it will not be paid."""
+        return self.state in self.DEAD
+
+    @property
+    def refundable_amount(self):
+        """What can still be refunded, in minor units; 0 unless paid."""
+        return max(self.amount_total - self.refund_reserved, 0) if self.is_paid else 0
+
+    def reserve_refund(self, amount):
+        """Take `amount` out of what is refundable; False when not so much remains. One conditional UPDATE."""
+        fits = Q(pk=self.pk, state__in=self.PAID, refund_reserved__lte=F("amount_total") - amount)
+        taken = Order.objects.filter(fits).update(refund_reserved=F("refund_reserved") + amount)
+        if taken:
+            self.refund_reserved += amount
+        return bool(taken)
+
+    def change_reserved(self, amount):
+        """Record a change of what is refunded that WeChat Pay reported; no cap, as it happened already."""
+        Order.objects.filter(pk=self.pk).update(refund_reserved=F("refund_reserved") + amount)
+        self.refund_reserved += amount

@@ -1,0 +1,85 @@
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from .base import WireObject
+
+
+class Refund(WireObject):
+    """Money going back to the payer, in part or in full. `amount` is minor units of `currency`.
+
+    Source: APIv3 manual, "Query a single refund"; `state` is the wire's `status` / `refund_status`.
+    """
+
+    subject = "refund"
+
+    class State(models.TextChoices):
+        CREATED = "CREATED", _("not yet known to WeChat Pay")
+        REFUSED = "REFUSED", _("refused")
+        PROCESSING = "PROCESSING", _("being refunded")
+        SUCCESS = "SUCCESS", _("refunded")
+        CLOSED = "CLOSED", _("closed, not refunded")
+        ABNORMAL = "ABNORMAL", _("could not be delivered")
+
+    class FundSource(models.TextChoices):
+        UNSETTLED = "REFUND_SOURCE_UNSETTLED_FUNDS", _("unsettled funds")
+        RECHARGE = "REFUND_SOURCE_RECHARGE_FUNDS", _("recharged balance")
+
+    MOVES = {
+        State.CREATED: frozenset({State.REFUSED, State.PROCESSING, State.SUCCESS, State.CLOSED, State.ABNORMAL}),
+        State.PROCESSING: frozenset({State.SUCCESS, State.CLOSED, State.ABNORMAL}),
+        State.ABNORMAL: frozenset({State.SUCCESS, State.CLOSED}),
+        State.SUCCESS: frozenset(),
+        State.CLOSED: frozenset(),
+        State.REFUSED: frozenset(),
+    }
+    FINAL = frozenset({State.SUCCESS, State.CLOSED, State.REFUSED})
+    GIVES_BACK = frozenset({State.CLOSED, State.REFUSED})  # what was reserved is refundable again
+    EARLIER = {State.SUCCESS: frozenset({State.ABNORMAL})}
+
+    state = models.CharField(_("status"), max_length=32, choices=State.choices, default=State.CREATED)
+    order = models.ForeignKey(
+        "django_wxpay.Order", verbose_name=_("order"), on_delete=models.PROTECT, related_name="refunds"
+    )
+    reference = models.CharField(
+        _("reference"),
+        max_length=64,
+        null=True,
+        blank=True,
+        help_text=_("The shop's own name for this refund."),
+    )
+    out_refund_no = models.CharField(_("out_refund_no"), max_length=64, null=True, blank=True)
+    refund_id = models.CharField(_("refund_id"), max_length=32, null=True, blank=True)
+    amount = models.BigIntegerField(_("amount"), help_text=_("In the currency's minor unit."))
+    currency = models.CharField(_("currency"), max_length=3)
+    payer_refund = models.BigIntegerField(_("returned to the payer"), null=True, blank=True)
+    payer_currency = models.CharField(_("payer's currency"), max_length=3, blank=True, default="")
+    reason = models.CharField(_("reason"), max_length=80, blank=True, default="")
+    source = models.CharField(_("fund source"), max_length=30, choices=FundSource.choices, blank=True, default="")
+    channel = models.CharField(_("channel"), max_length=16, blank=True, default="")
+    account = models.CharField(_("received by"), max_length=64, blank=True, default="")
+    foreign = models.BooleanField(
+        _("made elsewhere"),
+        default=False,
+        help_text=_("Not asked for here: made in the merchant platform, say."),
+    )
+    success_time = models.DateTimeField(_("refunded at"), null=True, blank=True)
+    error_code = models.CharField(_("error code"), max_length=64, blank=True, default="")
+
+    class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["mchid", "out_refund_no"], name="wxpay_refund_out_refund_no"),
+            models.UniqueConstraint(fields=["mchid", "refund_id"], name="wxpay_refund_refund_id"),
+            models.UniqueConstraint(fields=["order", "reference"], name="wxpay_refund_order_reference"),
+            models.CheckConstraint(condition=Q(amount__gt=0), name="wxpay_refund_amount_positive"),
+        ]
+
+    def __str__(self):
+        return self.out_refund_no or self.refund_id or str(self.pk)
+
+    @property
+    def number(self):
+        return self.out_refund_no

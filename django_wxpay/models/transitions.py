@@ -1,0 +1,66 @@
+from django.conf import settings
+from django.db import models
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .base import Source
+
+
+class TransitionQuerySet(models.QuerySet):
+    def of(self, row):
+        return self.filter(subject=row.subject, object_id=row.pk)
+
+    def undelivered(self):
+        return self.filter(delivered_at__isnull=True)
+
+    def parked(self):
+        return self.undelivered().filter(deliver_after__isnull=True)
+
+    def deliverable(self, now=None):
+        """Those whose turn has come: due, and no earlier one of the same object is still undelivered."""
+        earlier = Transition.objects.undelivered().filter(
+            subject=OuterRef("subject"), object_id=OuterRef("object_id"), pk__lt=OuterRef("pk")
+        )
+        return self.undelivered().filter(~Exists(earlier), deliver_after__lte=now or timezone.now())
+
+
+class Transition(models.Model):
+    """What became true, and the outbox from which the shop's receivers hear of it, in order per object.
+
+    `deliver_after` is NULL once delivered, and while parked after too many failures.
+    """
+
+    merchant = models.CharField(_("merchant"), max_length=32)
+    subject = models.CharField(_("subject"), max_length=16)
+    object_id = models.BigIntegerField(_("object"))
+    from_state = models.CharField(_("from"), max_length=32, blank=True, default="")
+    to_state = models.CharField(_("to"), max_length=32)
+    source = models.CharField(_("source"), max_length=16, choices=Source.choices)
+    evidence = models.TextField(_("verified text"), blank=True, default="")
+    note = models.CharField(_("note"), max_length=256, blank=True, default="")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.SET_NULL, null=True, blank=True,
+        related_name="+",
+    )  # fmt: skip
+    created_at = models.DateTimeField(_("recorded"), default=timezone.now)
+    delivered_at = models.DateTimeField(_("delivered"), null=True, blank=True)
+    deliver_after = models.DateTimeField(_("next delivery"), null=True, blank=True, default=timezone.now, db_index=True)
+    delivery_attempts = models.PositiveSmallIntegerField(_("delivery attempts"), default=0)
+    delivery_error = models.CharField(_("delivery error"), max_length=512, blank=True, default="")
+
+    objects = TransitionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("transition")
+        verbose_name_plural = _("transitions")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["subject", "object_id"], name="wxpay_transition_object")]
+        permissions = [("deliver_transition", _("Can deliver transitions again"))]
+
+    def __str__(self):
+        return f"{self.subject} {self.object_id}: {self.from_state} → {self.to_state}"
+
+    @property
+    def is_parked(self):
+        return self.delivered_at is None and self.deliver_after is None

@@ -1,0 +1,31 @@
+"""Everything that can be done. Only services open transactions, only services call the client.
+
+    from django_wxpay.services import contracts, orders, refunds
+
+Each service that asks WeChat Pay for something has two halves: `plan_…` writes it down and joins the caller's
+transaction; the plain verb does that and sends it, and refuses to run inside a transaction.
+"""
+
+from . import (
+    certificates,
+    contracts,
+    discrepancies,
+    notifications,
+    operations,
+    orders,
+    refunds,
+    timeline,
+    transitions,
+)
+
+__all__ = [
+    "certificates",
+    "contracts",
+    "discrepancies",
+    "notifications",
+    "operations",
+    "orders",
+    "refunds",
+    "timeline",
+    "transitions",
+]

@@ -1,0 +1,126 @@
+"""Platform certificates: kept as WeChat Pay sent them, shared by all processes, refreshed by one at a time."""
+
+import logging
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from .. import conf
+from ..client.certificates import open_item
+from ..client.errors import WxPayError
+from ..models import MerchantState, PlatformCertificate
+from . import transactions
+
+logger = logging.getLogger(__name__)
+PAUSE = timedelta(minutes=1)  # between two refreshes of a merchant, over all processes
+FRESH = timedelta(hours=6)  # WeChat Pay wants the list looked at more often than every 12 hours
+QUICK_SECONDS = 1  # to connect, and again to read: a notification waits for it
+
+
+class KeyStore:
+    """Where every process' key ring finds platform certificates."""
+
+    def load(self, alias):
+        """The stored certificates of a merchant: {serial: certificate}. What no APIv3 key opens is left out."""
+        client = conf.client(alias)
+        keys = {}
+        for row in PlatformCertificate.objects.filter(mchid=client.identity.mchid):
+            try:
+                keys[row.serial_no] = open_item(client.identity, row.item).certificate
+            except WxPayError as error:
+                logger.error("stored certificate unusable merchant=%s serial=%s: %s", alias, row.serial_no, error)
+        return keys
+
+    def refresh(self, alias):
+        """Download once, if nobody did within the last minute: {serial: certificate}, or None.
+
+        Trouble is logged and kept on the `MerchantState`; the keys at hand stay in use.
+        """
+        merchant = conf.merchant(alias)
+        if not _win_refresh(merchant):
+            return None
+        try:
+            return _download(merchant, conf.quick_client(alias, QUICK_SECONDS))
+        except WxPayError as error:
+            _note_failure(merchant, error)
+            return None
+
+
+conf.use_key_store(KeyStore())
+
+
+def refresh(alias):
+    """Download a merchant's platform certificates now and store them; returns their serials.
+
+    Raises what the client raises; the certificates at hand stay.
+
+    Source: APIv3 manual, "Get platform certificates", GET /v3/global/certificates.
+    """
+    merchant = conf.merchant(alias)
+    _state_of(merchant)
+    try:
+        keys = _download(merchant, conf.client(alias))
+    except WxPayError as error:
+        _note_failure(merchant, error)
+        raise
+    conf.client(alias).keys.add(keys)
+    return list(keys)
+
+
+def refresh_due():
+    """Refresh every merchant whose certificates were not looked at for six hours; returns how many were."""
+    done = 0
+    for alias in conf.aliases():
+        merchant = conf.merchant(alias)
+        if not merchant.options["CERTIFICATES"] or not _is_due(_state_of(merchant)) or not _win_refresh(merchant):
+            continue
+        try:
+            refresh(alias)
+            done += 1
+        except WxPayError:
+            continue  # logged and kept by refresh; the others have their turn
+    return done
+
+
+def _download(merchant, client):
+    downloaded = client.certificates.download()
+
+    def work():
+        for one in downloaded:
+            values = {
+                "merchant": merchant.alias, "effective_time": one.effective_time, "expire_time": one.expire_time,
+                "item": one.item,
+            }  # fmt: skip
+            PlatformCertificate.objects.update_or_create(mchid=merchant.mchid, serial_no=one.serial_no, defaults=values)
+        MerchantState.objects.filter(mchid=merchant.mchid).update(refreshed_at=timezone.now(), refresh_error="")
+
+    transactions.run(work)
+    logger.info("certificates refreshed merchant=%s serials=%s", merchant.alias, len(downloaded))
+    return {one.serial_no: one.certificate for one in downloaded}
+
+
+def _state_of(merchant):
+    return MerchantState.objects.get_or_create(mchid=merchant.mchid, defaults={"merchant": merchant.alias})[0]
+
+
+def _is_due(state):
+    return state.refreshed_at is None or state.refreshed_at + FRESH < timezone.now()
+
+
+def _win_refresh(merchant):
+    """Whether this process is the one that may refresh now."""
+    now = timezone.now()
+    may = Q(refresh_after__isnull=True) | Q(refresh_after__lte=now)
+    mine = MerchantState.objects.filter(may, mchid=merchant.mchid)
+    if mine.update(refresh_after=now + PAUSE):
+        return True
+    if MerchantState.objects.filter(mchid=merchant.mchid).exists():
+        return False
+    _state_of(merchant)
+    return bool(mine.update(refresh_after=now + PAUSE))
+
+
+def _note_failure(merchant, error):
+    MerchantState.objects.filter(mchid=merchant.mchid).update(refresh_error=str(error)[:256])
+    logger.error("certificates not refreshed merchant=%s: %s. The known keys stay in use.", merchant.alias, error)

@@ -1,0 +1,357 @@
+"""Auto-debit contracts: sign, adopt, confirm, terminate."""
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from .. import conf
+from ..client import fields
+from ..client.errors import NotFound
+from ..exceptions import ContractNotSigned, DeductionPending
+from ..models import Action, Contract, Operation, Outcome, Source
+from . import operations, polling, remote, transactions
+from .facts import Applied, Fact, Known, differences, identity, move, refuse
+from .numbers import new_number
+
+State = Contract.State
+CHINA = ZoneInfo("Asia/Shanghai")
+DEFAULT_NOTE = "Terminated by the merchant"
+EVENT_STATES = {"PAPAY.SIGN": State.SIGNED, "PAPAY.TERMINATE": State.TERMINATED}
+EXPIRY_GRACE = timedelta(minutes=5)  # a signature given in the last second may still be on its way
+
+
+# Signing
+
+
+def plan_signing(
+    *,
+    plan_id,
+    user_display_name,
+    openid="",
+    user=None,
+    channel="mini_program",
+    return_url="",
+    return_appid="",
+    user_client_ip="",
+    expires_in_seconds=None,
+    reference=None,
+    merchant="default",
+    sub_mchid=None,
+    sub_appid=None,
+    by=None,
+):
+    """Write down a contract and the signing session to open for it; `send_operations` opens it.
+
+    plan_id: the template's number. openid: under sub_appid or appid; if given, only this user can sign.
+    user_display_name: at most 32 characters, none of 4 bytes. return_url: jsapi, h5, web; its prefix is registered
+    with WeChat Pay. expires_in_seconds: SESSION_EXPIRES_SECONDS by default. reference: the shop's own name for this
+    contract; the same again returns the same row.
+
+    Returns the `Contract` (PENDING, no session yet). Joins the caller's transaction; nothing is sent here.
+    Raises InvalidField, ReferenceReused.
+    """
+    config = conf.merchant(merchant)
+    sub_mchid, sub_appid = config.sub_of(sub_mchid, sub_appid)
+    _check_signing(plan_id, user_display_name, openid, channel, reference)
+    wanted = {
+        "plan_id": plan_id, "openid": openid, "user_display_name": user_display_name, "channel": channel,
+        "sub_mchid": sub_mchid, "sub_appid": sub_appid,
+    }  # fmt: skip
+    now = timezone.now()
+    expired_time = now + timedelta(seconds=expires_in_seconds or conf.setting("SESSION_EXPIRES_SECONDS"))
+    try:
+        with transaction.atomic():
+            if known := _asked_as(config, reference, wanted):
+                return known
+            contract = Contract.objects.create(
+                **wanted,
+                merchant=config.alias,
+                mchid=config.mchid,
+                appid=config.appid,
+                user=user,
+                reference=reference,
+                out_contract_code=new_number(),
+                expired_time=expired_time,
+                next_poll_at=now + timedelta(seconds=conf.setting("CONTRACT_POLL_SECONDS")),
+            )
+            to_send = wanted | {
+                "out_contract_code": contract.out_contract_code,
+                "success_notify_url": config.notify_url,
+                "expired_time": timezone.localtime(expired_time, CHINA).isoformat(timespec="seconds"),
+                "return_url": return_url,
+                "return_appid": return_appid,
+                "user_client_ip": user_client_ip,
+            }
+            return operations.plan(contract, Action.SIGN, to_send, by=by)
+    except IntegrityError:
+        if known := _asked_as(config, reference, wanted):  # somebody used the reference at this very moment
+            return known
+        raise
+
+
+def sign(**asked):
+    """Open a signing session now. Takes what `plan_signing` takes.
+
+    Returns the `Contract` (PENDING) with its `session_id` or `sign_url`; `contract.launch_params()` is what the
+    front end needs. The signature comes as a notification or by polling. Raises what `plan_signing` raises (nothing
+    was sent), APIError (refused), OutcomeUnknown (a session may exist, nothing is charged; a worker tries again),
+    CalledInTransaction (use `plan_signing`).
+
+    Source: APIv3 manual, auto-debit, "Pre-entrust sign", POST /v3/global/papay/contracts/{…}-pre-entrust-sign.
+    """
+    return operations.carry_out(plan_signing, **asked)
+
+
+def _check_signing(plan_id, user_display_name, openid, channel, reference):
+    fields.whole("plan_id", plan_id, 1)
+    fields.choice("channel", channel, tuple(Contract.Channel.values))
+    fields.text("user_display_name", user_display_name, 32)
+    fields.text("openid", openid, 128, required=False)
+    if reference is not None:
+        fields.text("reference", reference, 64)
+
+
+def _asked_as(config, reference, wanted):
+    if reference is None:
+        return None
+    known = Contract.objects.filter(mchid=config.mchid, reference=reference).first()
+    return operations.refuse_reuse(known, reference, wanted) if known else None
+
+
+@operations.register
+class Sign(operations.Ask):
+    action = Action.SIGN
+
+    def send(self, client, operation, row):
+        return client.contracts.pre_sign(**operation.fields)
+
+    def answered(self, row, fact, operation):
+        row.session_id = fact.data.get("session_id", "")
+        row.sign_url = fact.data.get("sign_url", "")
+        if not row.session_id and not row.sign_url:
+            return Applied(Outcome.REFUSED, row, "no session in the answer")
+        Contract.objects.filter(pk=row.pk).update(session_id=row.session_id, sign_url=row.sign_url)
+        return Applied(Outcome.APPLIED, row)
+
+    def refused(self, row, error, operation):
+        if row.state == State.PENDING:
+            move(row, State.EXPIRED, operations.refusal(row, operation), {}, note=f"{error}"[:256])
+        return Operation.State.REFUSED
+
+    def look(self, row):
+        return look(row)
+
+    def verdict(self, row, operation):
+        if row.state == State.EXPIRED:
+            return Operation.State.REFUSED
+        return Operation.State.DONE if row.session_id or row.sign_url or row.contract_id else None
+
+
+# Adopting what another system made
+
+
+def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchid=None, sub_appid=None, by=None):
+    """Take over a contract that another system signed: query it, then keep a verified row.
+
+    Returns the `Contract`; the known row when we have it. Raises APIError (NotFound: not signed there),
+    OutcomeUnknown, InvalidField. Only reads from WeChat Pay.
+
+    Source: APIv3 manual, auto-debit, "Query contract", GET /v3/global/papay/contracts/out-contract-code/{…}.
+    """
+    config = conf.merchant(merchant)
+    sub_mchid, sub_appid = config.sub_of(sub_mchid, sub_appid)
+    contract = Contract(
+        merchant=config.alias, mchid=config.mchid, appid=config.appid, sub_mchid=sub_mchid, sub_appid=sub_appid,
+        user=user, out_contract_code=out_contract_code, plan_id=plan_id,
+    )  # fmt: skip
+    transactions.refuse_inside("contracts.adopt outside of atomic()")
+    begun_at = timezone.now()
+    answer = _query(contract)
+
+    def work():
+        known = Contract.objects.filter(mchid=config.mchid, out_contract_code=out_contract_code).first()
+        if known is None:
+            contract.user_display_name = str(answer.data.get("user_display_name", ""))[:32]
+            contract.save()
+        fact = Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at, user=by)
+        return apply_contract(fact).row
+
+    return transactions.run(work)
+
+
+# Confirming
+
+
+def apply_contract(fact):
+    """Record what WeChat Pay says of a contract: a query's answer, or a notification of signing or terminating.
+
+    Returns `Applied`; joins the caller's transaction.
+    """
+    row = _locked(fact)
+    if row is None:
+        return Applied(Outcome.UNKNOWN_ROW, why="no such contract")
+    known = identity(row) + [
+        Known("out_contract_code", row.out_contract_code, always=True),
+        Known("contract_id", row.contract_id),
+        Known("plan_id", row.plan_id, always=True),
+        Known("openid", row.openid),
+    ]
+    if differing := differences(fact, known):
+        return refuse(row, fact, differing)
+    state = EVENT_STATES.get(fact.event_type) or fact.data.get("state")
+    operated = fact.time("operate_time")
+    changes = {
+        "contract_id": fact.data.get("contract_id"),
+        "openid": fact.data.get("openid"),
+        "contract_expire_time": fact.time("contract_expire_time"),
+        "signed_time": fact.time("signed_time") or (operated if state == State.SIGNED else None),
+        "terminated_time": fact.time("terminated_time") or (operated if state == State.TERMINATED else None),
+        "termination_mode": fact.data.get("termination_mode") or fact.data.get("contract_termination_mode"),
+        "termination_note": fact.data.get("termination_note"),
+    }
+    return move(row, state, fact, changes)
+
+
+def _locked(fact):
+    code = fact.data.get("out_contract_code")
+    row = Contract.objects.select_for_update().filter(mchid=fact.merchant.mchid, out_contract_code=code).first()
+    return row if row is not None and row.out_contract_code == code else None
+
+
+def _query(contract):
+    sub = {"sub_mchid": contract.sub_mchid, "sub_appid": contract.sub_appid}
+    with remote.client_of(contract) as client:
+        if contract.contract_id:
+            return client.contracts.query(contract_id=contract.contract_id, **sub)
+        return client.contracts.query_by_code(
+            out_contract_code=contract.out_contract_code, plan_id=contract.plan_id, **sub
+        )
+
+
+def look(contract):
+    """Query and apply; True when WeChat Pay knows the contract, False when it verifiably does not.
+
+    Raises what the client raises (an unsigned "not found" is a NotFound).
+    """
+    begun_at = timezone.now()
+    try:
+        answer = _query(contract)
+    except NotFound as error:
+        if not error.verified:
+            raise
+        _not_there(contract)
+        return False
+    transactions.run(lambda: apply_contract(Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at)))
+    return True
+
+
+def sync(contract):
+    """Query WeChat Pay and record what it says; returns the refreshed row.
+
+    Raises APIError, OutcomeUnknown. A contract that nobody signed in time becomes EXPIRED.
+
+    Source: APIv3 manual, auto-debit, "Query contract", GET /v3/global/papay/contracts/….
+    """
+    try:
+        look(contract)
+    except NotFound:
+        _not_there(contract)
+    contract.refresh_from_db()
+    return contract
+
+
+def _not_there(contract):
+    """WeChat Pay has no such contract: not signed. After the session's end that is how it stays."""
+    now = timezone.now()
+
+    def work():
+        row = Contract.objects.select_for_update().get(pk=contract.pk)
+        if row.state == State.PENDING and row.expired_time + EXPIRY_GRACE < now:
+            move(row, State.EXPIRED, Fact(remote.merchant_of(row), {}, Source.CLOCK), {})
+        else:
+            row_poll = polling.next_poll_at(row, row.state, Source.QUERY)
+            Contract.objects.filter(pk=row.pk).update(synced_at=now, next_poll_at=row_poll)
+
+    transactions.run(work)
+
+
+def status(contract):
+    """The contract, confirmed with WeChat Pay unless that was done in the last seconds (STATUS_QUERY_SECONDS).
+
+    For a customer's page: never raises because WeChat Pay is out of reach, the row is then as it was.
+    """
+    if contract.is_final or not polling.may_ask(contract):
+        contract.refresh_from_db()
+        return contract
+    return polling.quietly(sync, contract)
+
+
+def poll(limit=100):
+    """Query contracts that are due; returns how many."""
+    return polling.poll(Contract.objects.all(), sync, limit)
+
+
+# Terminating
+
+
+def plan_termination(contract, *, note="", reference=None, by=None):
+    """Write down that a signed contract shall end; `send_operations` asks WeChat Pay for it.
+
+    note: at most 256 characters, a default is sent when empty. reference: a form's token; the same again plans
+    nothing. Returns the `Contract`. Joins the caller's transaction; nothing is sent here.
+    Raises ContractNotSigned, DeductionPending (a deduction's outcome must be known first), OperationPending.
+    """
+    note = note or DEFAULT_NOTE
+    fields.text("termination_note", note, 256)
+    with transaction.atomic():
+        row = Contract.objects.select_for_update().get(pk=contract.pk)
+        if operations.asked_before(row, Action.TERMINATE, reference):
+            return row
+        if row.state != State.SIGNED:
+            raise ContractNotSigned(f"Contract {row.out_contract_code} is {row.state}: there is nothing to terminate.")
+        pending = row.orders.open().first()
+        if pending is not None:
+            raise DeductionPending(
+                f"The deduction {pending.out_trade_no} of contract {row.out_contract_code} has no outcome yet "
+                f"({pending.state}). Nothing was sent. Wait until it is known, or reverse it first."
+            )
+        to_send = {
+            "contract_id": row.contract_id, "termination_note": note,
+            "sub_mchid": row.sub_mchid, "sub_appid": row.sub_appid,
+        }  # fmt: skip
+        return operations.plan(row, Action.TERMINATE, to_send, reference=reference, by=by)
+
+
+def terminate(contract, **asked):
+    """Terminate a contract now. Takes what `plan_termination` takes.
+
+    Returns the `Contract` (TERMINATED). Raises what `plan_termination` raises (nothing was sent), APIError
+    (refused), OutcomeUnknown (it may be terminated; polling finds out), CalledInTransaction.
+
+    Source: APIv3 manual, auto-debit, "Terminate contract", POST /v3/global/papay/contracts/{contract_id}/terminate.
+    """
+    return operations.carry_out(plan_termination, contract, **asked)
+
+
+@operations.register
+class Terminate(operations.Ask):
+    action = Action.TERMINATE
+
+    def send(self, client, operation, row):
+        return client.contracts.terminate(**operation.fields)
+
+    def answered(self, row, fact, operation):
+        note = operation.fields["termination_note"]
+        return move(row, State.TERMINATED, fact, {"termination_note": note, "terminated_time": timezone.now()})
+
+    def refused(self, row, error, operation):
+        # "None, or terminated already": a query tells.
+        return Operation.State.UNKNOWN if error.means("CONTRACT_NOT_EXIST") else Operation.State.REFUSED
+
+    def look(self, row):
+        return look(row)
+
+    def verdict(self, row, operation):
+        return Operation.State.DONE if row.state == State.TERMINATED else None

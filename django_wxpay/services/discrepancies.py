@@ -1,0 +1,55 @@
+"""What does not fit: written once per object and kind while open, ended by a person."""
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from ..exceptions import NotAllowedNow
+from ..models import Discrepancy, Source
+from . import transitions
+
+
+def record(kind, row, *, ours="", theirs="", about=None):
+    """Note that something does not fit `row`; the same again only counts. Joins the caller's transaction."""
+    about = about or row.subject
+    key = f"{about}:{row.pk}:{kind}"
+    found, created = Discrepancy.objects.get_or_create(
+        open_key=key,
+        defaults={
+            "merchant": row.merchant,
+            "kind": kind,
+            "about": about,
+            "object_id": row.pk,
+            "number": str(getattr(row, "number", "") or "")[:64],
+            "ours": ours,
+            "theirs": theirs,
+        },
+    )
+    if created:
+        transitions.record(found, "", source=Source.COMPARISON)
+    else:
+        Discrepancy.objects.filter(pk=found.pk).update(seen=F("seen") + 1)
+    return found
+
+
+def resolve(discrepancy, *, by, note):
+    """Say how it was resolved. Raises NotAllowedNow when somebody else ended it already."""
+    return _end(discrepancy, Discrepancy.State.RESOLVED, by, note)
+
+
+def ignore(discrepancy, *, by, note):
+    """Say why it may stay as it is. Raises NotAllowedNow when somebody else ended it already."""
+    return _end(discrepancy, Discrepancy.State.IGNORED, by, note)
+
+
+def _end(discrepancy, state, by, note):
+    if not note.strip():
+        raise ValueError("A note is required: the next reader wants to know why.")
+    with transaction.atomic():
+        ended = Discrepancy.objects.filter(pk=discrepancy.pk, state=Discrepancy.State.OPEN).update(
+            state=state, open_key=None, resolved_by=by, resolved_at=timezone.now(), resolution=note[:512]
+        )
+        if not ended:
+            raise NotAllowedNow("This discrepancy was ended already; reload to see how.")
+    discrepancy.refresh_from_db()
+    return discrepancy

@@ -1,0 +1,164 @@
+"""The door for facts: what every `apply_…` does alike.
+
+A verified message becomes a `Fact`. Each subject's `apply_…` finds and locks its row, lists what the message must
+agree with, and hands over to `move`, which is the only writer of states.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from .. import conf
+from ..models import Discrepancy, Outcome, Source
+from . import discrepancies, polling, transitions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One verified message: its content, its text, where it came from, and when we began to ask (queries)."""
+
+    merchant: conf.Merchant
+    data: dict[str, Any] = field(repr=False)
+    source: Source
+    text: str = field(default="", repr=False)
+    begun_at: datetime | None = None
+    event_type: str = ""
+    user: Any = None
+
+    @classmethod
+    def from_answer(cls, row, answer, *, source=Source.ANSWER, begun_at=None, user=None):
+        merchant = conf.merchant(row.merchant)
+        return cls(merchant, answer.data or {}, source, text=answer.text, begun_at=begun_at, user=user)
+
+    def get(self, path):
+        """The value at a dotted path, None when absent."""
+        value = self.data
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    def time(self, name):
+        """An RFC 3339 time as an aware datetime, None when absent or unreadable."""
+        try:
+            moment = parse_datetime(str(self.get(name) or ""))
+        except ValueError:
+            return None
+        return moment if moment is not None and timezone.is_aware(moment) else None
+
+
+class Applied(NamedTuple):
+    """What became of a fact."""
+
+    outcome: Outcome
+    row: Any = None
+    why: str = ""
+
+
+class Known(NamedTuple):
+    """A value that a message must agree with. `always`: the message is refused when it lacks it."""
+
+    path: str
+    ours: Any
+    always: bool = False
+
+
+def identity(row, *, appid=True):
+    """Who the message must speak of: every merchant number, and the appids where it has them."""
+    if row.sub_mchid:
+        known = [Known("sp_mchid", row.mchid, True), Known("sub_mchid", row.sub_mchid, True)]
+        ids = [Known("sp_appid", row.appid), Known("sub_appid", row.sub_appid)]
+    else:
+        known = [Known("mchid", row.mchid, True)]
+        ids = [Known("appid", row.appid)]
+    return known + ids if appid else known
+
+
+def differences(fact, known):
+    """The values that differ, byte for byte: [(path, ours, theirs)]. What we do not know yet cannot differ."""
+    found = []
+    for path, ours, always in known:
+        theirs = fact.get(path)
+        if ours in (None, "") or (theirs is None and not always):
+            continue
+        if type(theirs) is not type(ours) or theirs != ours:
+            found.append((path, ours, theirs))
+    return found
+
+
+def refuse(row, fact, differing):
+    """The message does not fit our row: nothing moves, a person is told once."""
+    ours = "\n".join(f"{path}: {value!r}" for path, value, _ in differing)
+    theirs = "\n".join(f"{path}: {value!r}" for path, _, value in differing)
+    discrepancies.record(Discrepancy.Kind.MISMATCH, row, ours=ours, theirs=theirs)
+    names = ", ".join(path for path, _, _ in differing)
+    logger.error("message does not fit %s=%s: %s", row.subject, row.number, names)
+    return Applied(Outcome.REFUSED, row, f"differs in {names}")
+
+
+def move(row, state, fact, changes, note=""):
+    """Take a locked row to `state`, if its story allows it, and learn `changes`; says what happened.
+
+    A message that contradicts a final state is not believed by itself: the row becomes due, and only a query begun
+    after that state was recorded may overrule it, and then a discrepancy is written too.
+    """
+    if state not in row.State.values:
+        discrepancies.record(Discrepancy.Kind.UNKNOWN_STATE, row, ours=row.state, theirs=str(state))
+        return Applied(Outcome.REFUSED, row, f"unknown state {state!r}")
+    if state == row.state:
+        _learn(row, fact, changes)
+        return Applied(Outcome.SAME, row)
+    if state in row.MOVES[row.state]:
+        _write(row, state, fact, changes, note)
+        return Applied(Outcome.APPLIED, row)
+    if state not in row.FINAL or not row.is_final or state in row.EARLIER.get(row.state, ()):
+        _learn(row, fact, changes)
+        return Applied(Outcome.STALE, row, f"we know {row.state} already")
+    if fact.source == Source.QUERY and fact.begun_at > row.state_at:
+        discrepancies.record(Discrepancy.Kind.OVERRULED, row, ours=row.state, theirs=state)
+        logger.error("final state overruled %s=%s from=%s to=%s", row.subject, row.number, row.state, state)
+        _write(row, state, fact, changes, note)
+        return Applied(Outcome.APPLIED, row, "overruled")
+    type(row).objects.filter(pk=row.pk).update(next_poll_at=timezone.now())
+    return Applied(Outcome.STALE, row, f"contradicts {row.state}: WeChat Pay will be asked")
+
+
+def _write(row, state, fact, changes, note):
+    old, now = row.state, timezone.now()
+    values = {name: value for name, value in changes.items() if value not in (None, "")}
+    values |= {"state": state, "state_at": now, "next_poll_at": polling.next_poll_at(row, state, fact.source)}
+    if fact.source == Source.QUERY:
+        values["synced_at"] = now
+    moved = type(row).objects.filter(pk=row.pk, state=old).update(**values)
+    if not moved:  # SQLite has no row locks: whoever came first has told the truth already, this message comes again
+        raise LostRace(f"{row.subject} {row.number} left {old} meanwhile")
+    for name, value in values.items():
+        setattr(row, name, value)
+    transitions.record(row, old, source=fact.source, evidence=fact.text, note=note, user=fact.user)
+    logger.info("%s moved number=%s from=%s to=%s source=%s", row.subject, row.number, old, state, fact.source)
+
+
+def _learn(row, fact, changes):
+    """Fill what we did not know, and note that we asked; no statement when there is nothing to write."""
+    values = {
+        name: value for name, value in changes.items()
+        if value not in (None, "") and getattr(row, name) in (None, "")
+    }  # fmt: skip
+    if fact.source == Source.QUERY:
+        values |= {
+            "synced_at": timezone.now(),
+            "next_poll_at": polling.next_poll_at(row, row.state, fact.source),
+        }
+    if values:
+        type(row).objects.filter(pk=row.pk).update(**values)
+        for name, value in values.items():
+            setattr(row, name, value)
+
+
+class LostRace(RuntimeError):
+    """The row moved between its lock and its update."""

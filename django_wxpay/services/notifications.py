@@ -1,0 +1,262 @@
+"""Notifications: proved, decrypted, kept and applied in one transaction; repeated or tried again without harm."""
+
+import logging
+from datetime import timedelta
+from typing import NamedTuple
+
+from django.db import IntegrityError, OperationalError
+from django.db.models import F
+from django.utils import timezone
+
+from .. import conf
+from ..client.errors import SignatureInvalid, WxPayError
+from ..exceptions import ProcessingFailed, WrongMerchant
+from ..models import Discrepancy, Notification, Outcome, Source
+from . import contracts, discrepancies, orders, refunds, transactions
+from .facts import Fact
+
+logger = logging.getLogger(__name__)
+State = Notification.State
+KEPT_HEADERS = ("wechatpay-", "request-id", "content-type", "user-agent")
+SOONEST, LATEST = timedelta(seconds=5), timedelta(hours=1)
+
+
+class Handler(NamedTuple):
+    """Who records a kind of message, and which of its fields is the merchant's number."""
+
+    apply: object
+    subject: str
+    number: str
+
+
+HANDLERS = {
+    "PAPAY.SIGN": Handler(contracts.apply_contract, "contract", "out_contract_code"),
+    "PAPAY.TERMINATE": Handler(contracts.apply_contract, "contract", "out_contract_code"),
+    "TRANSACTION.SUCCESS": Handler(orders.apply_order, "order", "out_trade_no"),
+    "REFUND.SUCCESS": Handler(refunds.apply_refund, "refund", "out_refund_no"),
+    "REFUND.ABNORMAL": Handler(refunds.apply_refund, "refund", "out_refund_no"),
+    "REFUND.CLOSED": Handler(refunds.apply_refund, "refund", "out_refund_no"),
+}
+OUR_FAMILIES = ("PAPAY.", "TRANSACTION.", "REFUND.")
+STATES = {
+    Outcome.APPLIED: State.PROCESSED,
+    Outcome.SAME: State.PROCESSED,
+    Outcome.STALE: State.PROCESSED,
+    Outcome.REFUSED: State.REFUSED,
+    Outcome.UNKNOWN_ROW: State.WAITING,
+}
+
+
+class UnknownEvent(WxPayError):
+    """A kind of message of a product we serve, which this version does not know."""
+
+
+class _Repeated(Exception):
+    """The event id is there already."""
+
+
+# Receiving
+
+
+def receive(alias, headers, body):
+    """Prove, keep and process a message from WeChat Pay; returns its `Notification`. Returning means: acknowledge it.
+
+    alias: the merchant whose address was called. headers: any mapping, in any case. body: the raw bytes.
+    Raises SignatureInvalid, MessageMalformed, WrongMerchant (refused, nothing is stored), DecryptionFailed (most
+    often a changed APIv3 key, nothing is stored), ProcessingFailed (kept as FAILED and tried again).
+
+    Source: APIv3 manual, "Callback notifications" and the pages of each event type.
+    """
+    merchant = conf.merchant(alias)
+    envelope, told, text = _open(merchant, headers, body)
+    notification = Notification(
+        merchant=merchant.alias,
+        mchid=merchant.mchid,
+        event_id=envelope.id,
+        event_type=envelope.event_type,
+        create_time=envelope.create_time[:64],
+        body=body,
+        headers=_kept(headers),
+    )
+    try:
+        try:
+            transactions.run(lambda: _keep_and_process(notification, merchant, told, text))
+        except _Repeated:
+            notification = transactions.run(lambda: _repeat(notification, merchant, told, text))
+    except WxPayError as error:
+        _keep_failed(notification, error)
+        raise ProcessingFailed(str(error)) from error
+    except OperationalError:
+        raise  # the database: nothing was acknowledged, WeChat Pay repeats
+    except Exception as error:
+        logger.exception("notification failed id=%s type=%s", envelope.id, envelope.event_type)
+        _keep_failed(notification, error)
+        raise ProcessingFailed(f"{type(error).__name__} while processing {envelope.event_type}") from error
+    logger.info("notification %s type=%s state=%s", envelope.id, envelope.event_type, notification.state)
+    return notification
+
+
+def _open(merchant, headers, body):
+    client = conf.client(merchant.alias)
+    client.notifications.verify(headers, body)
+    envelope = client.notifications.decode(body)
+    told, text = client.notifications.decrypt(envelope)
+    _refuse_other_merchant(merchant, told)
+    return envelope, told, text
+
+
+def _refuse_other_merchant(merchant, told):
+    for name in ("mchid", "sp_mchid", "combine_mchid"):
+        if told.get(name) not in (None, merchant.mchid):
+            raise WrongMerchant(f"{name} in the message is not the number of merchant {merchant.alias!r}.")
+
+
+def _kept(headers):
+    return {name: value for name, value in headers.items() if name.lower().startswith(KEPT_HEADERS)}
+
+
+def _keep_and_process(notification, merchant, told, text):
+    """Insert first: the unique event id is the lock. The row is written as if all went well, and corrected if not."""
+    handler = HANDLERS.get(notification.event_type)
+    if handler is None and not notification.event_type.startswith(OUR_FAMILIES):
+        expected = {"state": State.UNHANDLED}
+    else:
+        expected = {"state": State.PROCESSED, "outcome": Outcome.APPLIED, "processed_at": timezone.now()}
+    if handler is not None:
+        expected |= {"subject": handler.subject, "number": str(told.get(handler.number) or "")[:64]}
+    _set(notification, expected)
+    try:
+        notification.pk = None
+        notification.save(force_insert=True)
+    except IntegrityError:
+        raise _Repeated from None
+    if notification.state != State.UNHANDLED:
+        _process(notification, merchant, told, text, expected)
+
+
+def _process(notification, merchant, told, text, stored=None):
+    """Apply it; writes the notification's row only where it differs from what is stored."""
+    handler = HANDLERS.get(notification.event_type)
+    if handler is None:
+        raise UnknownEvent(f"{notification.event_type} is not known to this version; upgrade, then process it again.")
+    fact = Fact(merchant, told, Source.NOTIFICATION, text=text, event_type=notification.event_type)
+    applied = handler.apply(fact)
+    values = {
+        "state": STATES[applied.outcome], "outcome": applied.outcome, "error": applied.why[:512],
+        "subject": handler.subject, "number": str(told.get(handler.number) or "")[:64],
+        "processed_at": timezone.now(), "next_try_at": None,
+    }  # fmt: skip
+    if applied.outcome == Outcome.UNKNOWN_ROW:
+        values |= _wait_for_row(notification)
+    if stored is None or applied.outcome != stored["outcome"]:
+        Notification.objects.filter(pk=notification.pk).update(**values)
+        _set(notification, values)
+
+
+def _wait_for_row(notification):
+    """Our commit may not be visible yet, or the row is never to come: an hour of patience, then a discrepancy."""
+    now = timezone.now()
+    waited = now - notification.received_at
+    if waited > timedelta(seconds=conf.setting("NOTIFICATION_WAITING_SECONDS")):
+        theirs = f"{notification.event_type} {notification.number}"
+        discrepancies.record(Discrepancy.Kind.UNKNOWN_ROW, notification, theirs=theirs, about="notification")
+        return {"state": State.REFUSED, "next_try_at": None}
+    return {"next_try_at": now + _pause(waited)}
+
+
+def _repeat(notification, merchant, told, text):
+    """The same event again: count it. Only one that failed before is processed again, under its lock."""
+    same = Notification.objects.filter(mchid=notification.mchid, event_id=notification.event_id)
+    if same.exclude(state=State.FAILED).update(attempts=F("attempts") + 1):
+        return same.defer("body", "headers").get()
+    row = same.select_for_update().get()
+    if row.state == State.FAILED:
+        _process(row, merchant, told, text)
+    Notification.objects.filter(pk=row.pk).update(attempts=F("attempts") + 1)
+    return row
+
+
+def _keep_failed(notification, error):
+    """Keep it as FAILED, in a transaction of its own: what it did was rolled back."""
+    now = timezone.now()
+    told = f"{type(error).__name__}: {error}"[:512]
+
+    def work():
+        row, created = Notification.objects.get_or_create(
+            mchid=notification.mchid,
+            event_id=notification.event_id,
+            defaults={
+                "merchant": notification.merchant, "event_type": notification.event_type,
+                "create_time": notification.create_time, "body": notification.body, "headers": notification.headers,
+                "subject": notification.subject, "number": notification.number,
+                "state": State.FAILED, "error": told, "next_try_at": now + SOONEST,
+            },
+        )  # fmt: skip
+        if not created:
+            later = now + _pause(now - row.received_at)
+            failing = Notification.objects.filter(pk=row.pk, state__in=(State.FAILED, State.WAITING))
+            failing.update(state=State.FAILED, error=told, attempts=F("attempts") + 1, next_try_at=later)
+
+    transactions.run(work)
+
+
+def _pause(age):
+    return min(max(age / 2, SOONEST), LATEST)
+
+
+def _set(row, values):
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
+# Trying again
+
+
+def retry(notification):
+    """Process a stored notification again; returns the refreshed row. A processed one is left alone.
+
+    Raises ProcessingFailed (still FAILED), DecryptionFailed (the APIv3 key of then is configured no more).
+    """
+    merchant = conf.merchant(notification.merchant)
+    client = conf.client(merchant.alias)
+
+    def work():
+        row = Notification.objects.select_for_update().get(pk=notification.pk)
+        if row.state not in (State.PROCESSED,):
+            envelope = client.notifications.decode(bytes(row.body))
+            told, text = client.notifications.decrypt(envelope)
+            if row.event_type in HANDLERS or row.event_type.startswith(OUR_FAMILIES):
+                _process(row, merchant, told, text)
+
+    try:
+        transactions.run(work)
+    except SignatureInvalid:
+        raise
+    except Exception as error:
+        _keep_failed(notification, error)
+        raise ProcessingFailed(f"{type(error).__name__}: {error}") from error
+    notification.refresh_from_db()
+    return notification
+
+
+def retry_due(limit=100):
+    """Process again what waits or failed and is due; returns how many were tried."""
+    due = list(Notification.objects.due().order_by("next_try_at")[:limit])
+    for notification in due:
+        try:
+            retry(notification)
+        except WxPayError as error:
+            logger.warning("notification %s not processed: %s", notification.event_id, error)
+    return len(due)
+
+
+def prune(days=None, batch=1000):
+    """Delete processed notifications older than NOTIFICATION_KEPT_DAYS, in batches; returns how many."""
+    before = timezone.now() - timedelta(days=days or conf.setting("NOTIFICATION_KEPT_DAYS"))
+    gone = 0
+    while True:
+        old = Notification.objects.filter(state=State.PROCESSED, received_at__lt=before)
+        pks = list(old.values_list("pk", flat=True)[:batch])
+        if not pks:
+            return gone
+        gone += Notification.objects.filter(pk__in=pks).delete()[0]

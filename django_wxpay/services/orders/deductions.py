@@ -1,0 +1,173 @@
+"""Deductions: charging a signed contract."""
+
+from datetime import timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from ... import conf
+from ...client import fields
+from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
+from ...models import Action, Contract, Operation, Order
+from .. import operations, remote
+from ..facts import move
+from ..numbers import new_number
+from .facts import apply_order, look
+from .reversals import reverse
+
+State = Order.State
+# These say that the number is known there: a query tells the truth.
+LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
+
+
+def plan_deduction(contract, *, amount, currency, description, reference, attach="", goods_tag="", by=None):
+    """Write down a deduction from a signed contract; `send_operations` asks WeChat Pay for it.
+
+    amount: int, minor units of currency. description: shown to the payer, at most 128 characters, none of 4 bytes.
+    attach: at most 127 characters, comes back as it is. reference: the shop's own name for this charge, at most 64
+    characters; the same again returns the same row and charges nothing more.
+
+    Returns the `Order` (CREATED). Joins the caller's transaction; nothing is sent here.
+    Raises InvalidField, ContractNotSigned, OperationPending (the contract is being terminated), ReferenceReused.
+    """
+    fields.amount("amount", amount)
+    fields.currency("currency", currency)
+    fields.text("description", description, 128)
+    fields.text("attach", attach, 127, required=False)
+    fields.text("goods_tag", goods_tag, 32, required=False)
+    fields.text("reference", reference, 64)
+    wanted = {
+        "contract_id": contract.pk, "amount_total": amount, "currency": currency, "description": description,
+        "attach": attach,
+    }  # fmt: skip
+    try:
+        with transaction.atomic():
+            locked = Contract.objects.select_for_update().get(pk=contract.pk)
+            if known := _asked_as(locked, reference, wanted):
+                return known
+            return _plan_attempt(locked, wanted, reference, 1, goods_tag=goods_tag, by=by)
+    except IntegrityError:
+        if known := _asked_as(contract, reference, wanted):  # somebody used the reference at this very moment
+            return known
+        raise
+
+
+def deduct(contract, **asked):
+    """Charge a signed contract now. Takes what `plan_deduction` takes.
+
+    Returns the `Order`, usually SUCCESS; read its state. Raises what `plan_deduction` raises (nothing was sent),
+    APIError (refused: not charged, the order is REFUSED), OutcomeUnknown (it may have been charged: polling finds
+    out, do not charge under another reference), RequestNotSent and RateLimited (not charged yet: a worker sends it),
+    CalledInTransaction (use `plan_deduction`).
+
+    Source: APIv3 manual, auto-debit, "Deduct", POST /v3/global/papay/transactions.
+    """
+    return operations.carry_out(plan_deduction, contract, **asked)
+
+
+def plan_retry(order, *, by=None):
+    """Write down another attempt at a deduction that is proved dead: a new number, the same reference.
+
+    Returns the new `Order` (CREATED, attempt + 1), or the latest attempt when one was planned already. Joins the
+    caller's transaction; nothing is sent here. Raises OrderPaid, OrderNotDead, ContractNotSigned, OperationPending.
+    """
+    with transaction.atomic():
+        contract = Contract.objects.select_for_update().get(pk=order.contract_id)
+        attempts = Order.objects.select_for_update().filter(mchid=order.mchid, reference=order.reference)
+        latest = attempts.order_by("-attempt").first()
+        if latest.attempt > order.attempt:
+            return latest
+        if latest.is_paid:
+            raise OrderPaid(f"Order {latest.out_trade_no} is paid: there is nothing to try again.")
+        if not latest.is_dead:
+            raise OrderNotDead(
+                f"Order {latest.out_trade_no} is {latest.state} and may still be paid. Nothing was sent. "
+                "Reverse it first (retry_deduction does), or wait for its outcome."
+            )
+        wanted = {
+            "contract_id": contract.pk, "amount_total": latest.amount_total, "currency": latest.currency,
+            "description": latest.description, "attach": latest.attach,
+        }  # fmt: skip
+        return _plan_attempt(contract, wanted, latest.reference, latest.attempt + 1, by=by)
+
+
+def retry_deduction(order, *, by=None):
+    """Charge again under a new number, after reversing the old one unless it is proved dead.
+
+    Returns the new `Order`. Raises OrderPaid (the old attempt turns out to be paid: nothing was charged again),
+    what `orders.reverse` raises (the old one may still be paid: nothing was charged again), and what `deduct` raises.
+    """
+    if not order.is_final or order.state == State.REFUSED:
+        order = reverse(order, by=by)
+    return operations.carry_out(plan_retry, order, by=by)
+
+
+def _plan_attempt(contract, wanted, reference, attempt, *, goods_tag="", by=None):
+    """The contract's lock is held: no termination can be planned meanwhile."""
+    if contract.state != Contract.State.SIGNED:
+        raise ContractNotSigned(f"Contract {contract.out_contract_code} is {contract.state}: it cannot be charged.")
+    ending = operations.open_of(contract)
+    if ending is not None and ending.action == Action.TERMINATE and not operations.settle(ending, contract):
+        raise OperationPending(f"Contract {contract.out_contract_code} is being terminated. Nothing was charged.")
+    merchant = remote.merchant_of(contract)
+    order = Order.objects.create(
+        **wanted,
+        product=Order.Product.PAPAY,
+        merchant=contract.merchant,
+        mchid=contract.mchid,
+        sub_mchid=contract.sub_mchid,
+        appid=contract.appid,
+        sub_appid=contract.sub_appid,
+        user_id=contract.user_id,
+        reference=reference,
+        attempt=attempt,
+        out_trade_no=new_number(),
+        next_poll_at=timezone.now() + timedelta(seconds=conf.setting("ORDER_POLL_SECONDS")),
+    )
+    to_send = {
+        "out_trade_no": order.out_trade_no,
+        "contract_id": contract.contract_id,
+        "amount_total": order.amount_total,
+        "currency": order.currency,
+        "description": order.description,
+        "attach": order.attach,
+        "goods_tag": goods_tag,
+        "notify_url": merchant.notify_url,
+        "merchant_category_code": merchant.merchant_category_code,
+        "sub_mchid": order.sub_mchid,
+        "sub_appid": order.sub_appid,
+    }
+    return operations.plan(order, Action.DEDUCT, to_send, by=by)
+
+
+def _asked_as(contract, reference, wanted):
+    attempts = Order.objects.filter(mchid=contract.mchid, reference=reference)
+    latest = attempts.order_by("-attempt").first()
+    return operations.refuse_reuse(latest, reference, wanted) if latest else None
+
+
+@operations.register
+class Deduct(operations.Ask):
+    action = Action.DEDUCT
+
+    def send(self, client, operation, row):
+        return client.orders.deduct(**operation.fields)
+
+    def answered(self, row, fact, operation):
+        return apply_order(fact)
+
+    def refused(self, row, error, operation):
+        if error.means(*LOOK_FIRST):
+            return Operation.State.UNKNOWN
+        if not row.is_final:
+            changes = {"error_code": error.code[:64]}
+            move(row, State.REFUSED, operations.refusal(row, operation), changes, note=str(error)[:256])
+        return Operation.State.REFUSED
+
+    def look(self, row):
+        return look(row)
+
+    def verdict(self, row, operation):
+        if row.state == State.REFUSED:
+            return Operation.State.REFUSED
+        return None if row.state == State.CREATED else Operation.State.DONE

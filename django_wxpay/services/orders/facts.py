@@ -1,0 +1,128 @@
+"""What WeChat Pay says of an order: applied here, whoever brought it."""
+
+from django.utils import timezone
+
+from ...client.errors import NotFound
+from ...models import Order, Outcome, Refund, Source
+from .. import polling, remote, transactions
+from ..facts import Applied, Fact, Known, differences, identity, move, refuse
+
+State = Order.State
+PROVES_PAYMENT = Order.PAID
+
+
+def apply_order(fact):
+    """Record what WeChat Pay says of an order: an answer, a query's answer, or a TRANSACTION.SUCCESS notification.
+
+    Returns `Applied`; joins the caller's transaction.
+    """
+    row = _locked(fact)
+    if row is None:
+        return Applied(Outcome.UNKNOWN_ROW, why="no such order")
+    state = fact.data.get("trade_state")
+    paid = state in PROVES_PAYMENT
+    known = identity(row) + [
+        Known("out_trade_no", row.out_trade_no, always=True),
+        Known("transaction_id", row.transaction_id),
+        Known("id", row.transaction_id),
+        Known("amount.total", row.amount_total, always=paid),
+        Known("amount.currency", row.currency, always=paid),
+        Known(
+            "contract_id",
+            row.contract.contract_id if row.contract_id and "contract_id" in fact.data else None,
+        ),
+    ]
+    if differing := differences(fact, known):
+        return refuse(row, fact, differing)
+    if state == State.SUCCESS and row.state not in Order.PAID and _was_refunded(row):
+        state = State.REFUND  # its refund's success came first, and a refunded order never counts as merely paid
+    changes = {
+        "transaction_id": fact.data.get("transaction_id") or fact.data.get("id"),
+        "payer_total": _integer(fact.get("amount.payer_total")),
+        "payer_currency": fact.get("amount.payer_currency"),
+        "trade_type": fact.data.get("trade_type"),
+        "bank_type": fact.data.get("bank_type"),
+        "success_time": fact.time("success_time"),
+    }
+    return move(row, state, fact, changes, note=str(fact.data.get("trade_state_desc") or "")[:256])
+
+
+def _locked(fact):
+    number = fact.data.get("out_trade_no")
+    row = Order.objects.select_for_update().filter(mchid=fact.merchant.mchid, out_trade_no=number).first()
+    return row if row is not None and row.out_trade_no == number else None
+
+
+def _was_refunded(row):
+    return row.refund_reserved > 0 and row.refunds.filter(state=Refund.State.SUCCESS).exists()
+
+
+def _integer(value):
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def query(order):
+    """Ask WeChat Pay about an order; returns the client's Answer. Applies nothing."""
+    with remote.client_of(order) as client:
+        return QUERIES[order.product](client, order)
+
+
+QUERIES = {
+    Order.Product.PAPAY: lambda client, order: client.orders.query_deduction(
+        out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid
+    ),
+}
+
+
+def look(order):
+    """Query and apply; True when WeChat Pay knows the order, False when it verifiably does not.
+
+    Raises what the client raises (an unsigned "not found" is a NotFound).
+    """
+    begun_at = timezone.now()
+    try:
+        answer = query(order)
+    except NotFound as error:
+        if not error.verified:
+            raise
+        _not_there(order, begun_at)
+        return False
+    transactions.run(lambda: apply_order(Fact.from_answer(order, answer, source=Source.QUERY, begun_at=begun_at)))
+    return True
+
+
+def _not_there(order, begun_at):
+    """Nothing arrived, or nothing yet: the operation's own rule decides whether to send again."""
+    now = timezone.now()
+    row = Order.objects.get(pk=order.pk)
+    final = row.is_final and begun_at > row.state_at
+    later = None if final else polling.next_poll_at(row, row.state, Source.QUERY)
+    Order.objects.filter(pk=row.pk, state=row.state).update(synced_at=now, next_poll_at=later)
+
+
+def sync(order):
+    """Query WeChat Pay and record what it says; returns the refreshed row.
+
+    Raises APIError, OutcomeUnknown. That WeChat Pay does not know the order (yet) is no error.
+
+    Source: APIv3 manual, auto-debit, "Query order", GET /v3/global/papay/transactions/out-trade-no/{out_trade_no}.
+    """
+    try:
+        look(order)
+    except NotFound:
+        polling.put_off(order)
+    order.refresh_from_db()
+    return order
+
+
+def status(order):
+    """The order, confirmed with WeChat Pay unless final or asked in the last seconds; never raises for the network."""
+    if order.is_final or not polling.may_ask(order):
+        order.refresh_from_db()
+        return order
+    return polling.quietly(sync, order)
+
+
+def poll(limit=100):
+    """Query orders that are due; returns how many."""
+    return polling.poll(Order.objects.all(), sync, limit)

@@ -1,0 +1,97 @@
+"""Reversals: making sure that an unpaid order will never be paid."""
+
+import logging
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from ... import conf
+from ...client.errors import WxPayError
+from ...exceptions import OrderPaid
+from ...models import Action, Operation, Order
+from .. import operations, remote
+from ..facts import move
+from .facts import look
+
+logger = logging.getLogger(__name__)
+State = Order.State
+PROVED_DEAD = frozenset({State.CLOSED, State.REVOKED, State.PAYERROR})
+
+
+def plan_reversal(order, *, reference=None, by=None):
+    """Write down that an unpaid order shall never be paid; `send_operations` asks WeChat Pay for it.
+
+    reference: a form's token; the same again plans nothing. An earlier ask without an outcome gives way once no
+    request of it can be under way. Returns the `Order`, with nothing planned when it is proved dead already. Joins
+    the caller's transaction; nothing is sent here. Raises OrderPaid (refund it), OperationPending.
+    """
+    with transaction.atomic():
+        row = Order.objects.select_for_update().get(pk=order.pk)
+        if operations.asked_before(row, Action.REVERSE, reference) or row.state in PROVED_DEAD:
+            return row
+        if row.is_paid:
+            raise OrderPaid(f"Order {row.out_trade_no} is paid ({row.state}): refund it. Nothing was sent.")
+        to_send = {"out_trade_no": row.out_trade_no, "sub_mchid": row.sub_mchid}
+        return operations.plan(row, Action.REVERSE, to_send, reference=reference, by=by, supersede=(Action.DEDUCT,))
+
+
+def reverse(order, **asked):
+    """Close an unpaid order now, for good. Takes what `plan_reversal` takes.
+
+    Returns the `Order` (CLOSED or REVOKED). Raises what `plan_reversal` raises (nothing was sent), OrderPaid (WeChat
+    Pay says that it is paid), APIError (refused), OutcomeUnknown (polling finds out), CalledInTransaction.
+
+    Source: APIv3 manual, auto-debit, "Reverse", POST /v3/global/papay/transactions/out-trade-no/{…}/reverse.
+    """
+    row = operations.carry_out(plan_reversal, order, **asked)
+    if row.is_paid:
+        raise OrderPaid(f"Order {row.out_trade_no} turns out to be paid: refund it.")
+    return row
+
+
+def close_expired(limit=100):
+    """Reverse deductions that have no outcome after ORDER_EXPIRES_SECONDS; returns how many were asked for."""
+    before = timezone.now() - timedelta(seconds=conf.setting("ORDER_EXPIRES_SECONDS"))
+    late = Order.objects.open().filter(product=Order.Product.PAPAY, created_at__lte=before)
+    asked = 0
+    for order in late.exclude(mchid__in=remote.slowed()).order_by("created_at")[:limit]:
+        try:
+            plan_reversal(order)
+            asked += 1
+        except WxPayError as error:
+            logger.info("not reversed out_trade_no=%s: %s", order.out_trade_no, error)
+    return asked
+
+
+@operations.register
+class Reverse(operations.Ask):
+    action = Action.REVERSE
+
+    def send(self, client, operation, row):
+        return client.orders.reverse_deduction(**operation.fields)
+
+    def answered(self, row, fact, operation):
+        return move(row, State.CLOSED, fact, {}, note="reversed")
+
+    def refused(self, row, error, operation):
+        if error.means("ORDER_NOT_EXIST"):  # it never arrived, and no request of it can be under way any more
+            if not row.is_final:
+                move(
+                    row,
+                    State.REFUSED,
+                    operations.refusal(row, operation),
+                    {},
+                    note="never arrived at WeChat Pay",
+                )
+            return Operation.State.DONE
+        known_there = error.means("ORDER_PAID", "ORDER_CLOSED", "ORDER_REVERSED")
+        return Operation.State.UNKNOWN if known_there else Operation.State.REFUSED
+
+    def look(self, row):
+        return look(row)
+
+    def verdict(self, row, operation):
+        if row.state in PROVED_DEAD:
+            return Operation.State.DONE
+        return Operation.State.REFUSED if row.is_paid else None

@@ -1,0 +1,90 @@
+"""When a row wants the next query, and who gets to ask it.
+
+The distance grows with the row's age (half of it), from a first value in the settings up to six hours, so a lost
+notification costs seconds for a new row and little for an old one. A final row wants none.
+"""
+
+import logging
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from .. import conf
+from ..client.errors import WxPayError
+from ..models import Contract, Order, Refund, Source
+from . import remote
+
+logger = logging.getLogger(__name__)
+LONGEST = timedelta(hours=6)
+CONFIRM_AFTER = timedelta(seconds=15)
+FIRST = {"contract": "CONTRACT_POLL_SECONDS", "order": "ORDER_POLL_SECONDS", "refund": "REFUND_POLL_SECONDS"}
+# The guides ask for one query after a message that closes a payment; a termination's answer has no particulars.
+CONFIRMED = {
+    "contract": frozenset({Contract.State.TERMINATED}),
+    "order": Order.DEAD,
+    "refund": Refund.GIVES_BACK,
+}
+LEASE = timedelta(minutes=2)
+
+
+def next_poll_at(row, state, source):
+    """When a row of that state, learned from that source, is asked about again; None for never."""
+    now = timezone.now()
+    if state in row.FINAL:
+        needs_proof = source not in (Source.QUERY, Source.CLOCK) and state in CONFIRMED[row.subject]
+        return now + CONFIRM_AFTER if needs_proof else None
+    if state == Contract.State.SIGNED:
+        return now + timedelta(seconds=conf.setting("SIGNED_CONTRACT_POLL_SECONDS"))
+    first = timedelta(seconds=conf.setting(FIRST[row.subject]))
+    return now + min(max((now - row.created_at) / 2, first), LONGEST)
+
+
+def claim(queryset, limit):
+    """Take up to `limit` due rows for this worker: nobody else is given them for two minutes."""
+    now = timezone.now()
+    with transaction.atomic():
+        due = queryset.due(now).exclude(mchid__in=remote.slowed()).order_by("next_poll_at")
+        pks = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
+        queryset.model.objects.filter(pk__in=pks).update(next_poll_at=now + LEASE)
+    return list(queryset.model.objects.filter(pk__in=pks))
+
+
+def poll(queryset, sync, limit):
+    """Sync up to `limit` due rows, one after the other; returns how many. A failing one does not stop the rest."""
+    rows = claim(queryset, limit)
+    for row in rows:
+        try:
+            sync(row)
+        except WxPayError as error:
+            logger.warning("poll failed %s=%s error=%s", row.subject, row.number, error)
+            put_off(row)
+        except Exception:
+            logger.exception("poll broke %s=%s", row.subject, row.number)
+            put_off(row)
+    return len(rows)
+
+
+def put_off(row):
+    """Ask again later, though nothing was learned now."""
+    later = next_poll_at(row, row.state, Source.QUERY) or timezone.now() + LONGEST
+    type(row).objects.filter(pk=row.pk, state=row.state).update(next_poll_at=later)
+
+
+def may_ask(row):
+    """Whether a customer's page may have this row queried now: one winner per STATUS_QUERY_SECONDS."""
+    now = timezone.now()
+    before = now - timedelta(seconds=conf.setting("STATUS_QUERY_SECONDS"))
+    stale = Q(asked_at__isnull=True) | Q(asked_at__lte=before)
+    return bool(type(row).objects.filter(stale, pk=row.pk).update(asked_at=now))
+
+
+def quietly(sync, row):
+    """Sync a row for somebody who only wants to see it; trouble with WeChat Pay is logged, not raised."""
+    try:
+        return sync(row)
+    except WxPayError as error:
+        logger.info("status query failed %s=%s error=%s", row.subject, row.number, error)
+        row.refresh_from_db()
+        return row

@@ -1,0 +1,356 @@
+"""Refunds: money back to the payer, never more than was paid, one at a time per order."""
+
+import json
+from datetime import timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from .. import conf
+from ..client import fields
+from ..client.errors import NotFound
+from ..exceptions import OrderNotPaid, RefundNotPossible, RefundTooLarge
+from ..models import Action, Discrepancy, Operation, Order, Outcome, Refund, Source
+from . import discrepancies, operations, polling, remote, transactions
+from .facts import Applied, Fact, Known, differences, identity, move, refuse
+from .numbers import new_number
+
+State = Refund.State
+MOST_REFUNDS = 50
+WINDOW = timedelta(days=365)
+WIRE_STATES = {"REFUNDCLOSE": State.CLOSED, "CLOSE": State.CLOSED}  # three spellings of one state
+
+
+# Asking
+
+
+def plan_refund(order, *, amount, reference, reason="", source="", by=None):
+    """Write down a refund of part or all of an order; `send_operations` asks WeChat Pay for it.
+
+    amount: int, minor units, at most `order.refundable_amount`. reference: the shop's own name for this refund, at
+    most 64 characters; the same again returns the same row. reason: shown to the payer, at most 80 characters.
+    source: a `Refund.FundSource`, WeChat Pay's default (unsettled funds) when empty.
+
+    Returns the `Refund` (CREATED). Refunds of one order are sent one at a time, a minute apart. Joins the caller's
+    transaction; nothing is sent here. Raises InvalidField, OrderNotPaid, RefundTooLarge, RefundNotPossible (the
+    51st, or after 365 days), ReferenceReused.
+    """
+    fields.amount("amount", amount)
+    fields.text("reason", reason, 80, required=False)
+    fields.text("reference", reference, 64)
+    fields.choice("source", source, tuple(Refund.FundSource.values), required=False)
+    wanted = {"amount": amount, "reason": reason, "source": source}
+    try:
+        with transaction.atomic():
+            locked = Order.objects.select_for_update().get(pk=order.pk)
+            if known := _asked_as(locked, reference, wanted):
+                return known
+            _refuse_impossible(locked)
+            if not locked.reserve_refund(amount):
+                raise RefundTooLarge(locked, amount)
+            order.refund_reserved = locked.refund_reserved
+            refund = Refund.objects.create(
+                **wanted,
+                order=locked,
+                merchant=locked.merchant,
+                mchid=locked.mchid,
+                sub_mchid=locked.sub_mchid,
+                appid=locked.appid,
+                sub_appid=locked.sub_appid,
+                reference=reference,
+                currency=locked.currency,
+                out_refund_no=new_number(),
+            )
+            return operations.plan(refund, Action.REFUND, _to_send(refund, locked), by=by)
+    except IntegrityError:
+        if known := _asked_as(order, reference, wanted):  # somebody used the reference at this very moment
+            return known
+        raise
+
+
+def create(order, **asked):
+    """Ask WeChat Pay to refund, now. Takes what `plan_refund` takes.
+
+    Returns the `Refund`, usually PROCESSING: accepted is not yet refunded; the result comes as a notification or by
+    polling. It is CREATED while another refund of this order has its turn; a worker sends it then. Raises what
+    `plan_refund` raises (nothing was sent), APIError (refused; the amount is refundable again), OutcomeUnknown (it
+    may have been accepted: polling finds out, a new refund must wait), RequestNotSent and RateLimited (not accepted
+    yet: a worker sends it), CalledInTransaction (use `plan_refund`).
+
+    Source: APIv3 manual, "Apply for a refund", POST /v3/global/refunds.
+    """
+    return operations.carry_out(plan_refund, order, **asked)
+
+
+def _asked_as(order, reference, wanted):
+    known = Refund.objects.filter(order_id=order.pk, reference=reference).first()
+    return operations.refuse_reuse(known, reference, wanted) if known else None
+
+
+def _refuse_impossible(order):
+    if not order.is_paid:
+        raise OrderNotPaid(f"Order {order.number} is {order.state}: only a paid order can be refunded.")
+    if order.success_time is not None and order.success_time + WINDOW < timezone.now():
+        raise RefundNotPossible(
+            f"Order {order.number} was paid more than 365 days ago: WeChat Pay refunds it no more. "
+            "Pay the customer back another way."
+        )
+    if order.refunds.exclude(state__in=Refund.GIVES_BACK).count() >= MOST_REFUNDS:
+        raise RefundNotPossible(f"Order {order.number} has {MOST_REFUNDS} refunds already; WeChat Pay takes no more.")
+
+
+def _to_send(refund, order):
+    number = {"transaction_id": order.transaction_id} if order.transaction_id else {"out_trade_no": order.out_trade_no}
+    return number | {
+        "out_refund_no": refund.out_refund_no,
+        "amount": refund.amount,
+        "amount_total": order.amount_total,
+        "currency": order.currency,
+        "reason": refund.reason,
+        "source": refund.source,
+        "notify_url": remote.merchant_of(order).notify_url,
+        "sub_mchid": order.sub_mchid,
+        "sub_appid": order.sub_appid,
+    }
+
+
+@operations.register
+class AskRefund(operations.Ask):
+    action = Action.REFUND
+
+    def wait_until(self, operation, row):
+        """One refund of an order at a time, a minute apart, in the order they were asked for."""
+        Order.objects.select_for_update().get(pk=row.order_id)
+        siblings = Refund.objects.filter(order_id=row.order_id).exclude(pk=row.pk).values_list("pk", flat=True)
+        others = Operation.objects.filter(subject=Refund.subject, action=Action.REFUND, object_id__in=list(siblings))
+        spacing = timedelta(seconds=conf.setting("REFUND_SPACING_SECONDS"))
+        now = timezone.now()
+        if others.open().filter(pk__lt=operation.pk).exists():
+            return now + min(spacing, timedelta(seconds=5))
+        latest = others.filter(sent_at__isnull=False).order_by("-sent_at").values_list("sent_at", flat=True).first()
+        return latest + spacing if latest is not None and latest + spacing > now else None
+
+    def send(self, client, operation, row):
+        return client.refunds.create(**operation.fields)
+
+    def answered(self, row, fact, operation):
+        return apply_refund(fact)
+
+    def refused(self, row, error, operation):
+        if error.means("OUT_REFUND_NO_USED"):
+            return Operation.State.UNKNOWN
+        if not row.is_final:
+            _end(
+                row,
+                State.REFUSED,
+                operations.refusal(row, operation),
+                {"error_code": error.code[:64]},
+                str(error),
+            )
+        return Operation.State.REFUSED
+
+    def look(self, row):
+        return look(row)
+
+    def verdict(self, row, operation):
+        if row.state == State.REFUSED:
+            return Operation.State.REFUSED
+        return None if row.state == State.CREATED else Operation.State.DONE
+
+
+# Recording
+
+
+def apply_refund(fact):
+    """Record what WeChat Pay says of a refund: the answer, a query's answer, a REFUND.… notification, a bill's row.
+
+    A refund of a known order that was made elsewhere is adopted. Returns `Applied`; joins the caller's transaction.
+    """
+    row, order = _locked(fact)
+    if row is None and order is None:
+        return Applied(Outcome.UNKNOWN_ROW, why="no such refund, no such order")
+    if row is None:
+        return _adopt(order, fact)
+    known = _identity(row, order, fact) + [
+        Known("out_refund_no", row.out_refund_no, always=True),
+        Known("refund_id", row.refund_id),
+        Known("id", row.refund_id),
+        Known("transaction_id", order.transaction_id),
+        Known("out_trade_no", order.out_trade_no),
+        Known("amount.refund", row.amount, always=True),
+        Known("amount.currency", row.currency, always=True),
+        Known("amount.total", order.amount_total),
+    ]
+    if differing := differences(fact, known):
+        return refuse(row, fact, differing)
+    state = fact.data.get("refund_status") or fact.data.get("status") or State.PROCESSING
+    changes = {
+        "refund_id": fact.data.get("refund_id") or fact.data.get("id"),
+        "payer_refund": fact.get("amount.payer_refund"),
+        "payer_currency": fact.get("amount.payer_currency"),
+        "channel": fact.data.get("channel"),
+        "account": fact.data.get("recv_account"),
+        "success_time": fact.time("success_time"),
+    }
+    return _end(row, WIRE_STATES.get(state, state), fact, changes, order=order)
+
+
+def _locked(fact):
+    """The refund and its order, locked in this order."""
+    number = fact.data.get("out_refund_no")
+    found = Refund.objects.filter(mchid=fact.merchant.mchid, out_refund_no=number).only("order_id", "out_refund_no")
+    refund = next((one for one in found if one.out_refund_no == number), None)
+    if refund is not None:
+        order = Order.objects.select_for_update().get(pk=refund.order_id)
+        return Refund.objects.select_for_update().get(pk=refund.pk), order
+    return None, _order_of(fact)
+
+
+def _order_of(fact):
+    orders = Order.objects.select_for_update().filter(mchid=fact.merchant.mchid)
+    for name in ("out_trade_no", "transaction_id"):
+        number = fact.data.get(name)
+        order = orders.filter(**{name: number}).first() if number else None
+        if order is not None and getattr(order, name) == number:
+            return order
+    return None
+
+
+def _identity(row, order, fact):
+    """Notifications name the merchant; answers and queries of refunds do not."""
+    if fact.source == Source.NOTIFICATION:
+        return identity(row, appid=False)
+    return [known._replace(always=False) for known in identity(row, appid=False)]
+
+
+def _end(row, state, fact, changes, note="", order=None):
+    """Move a refund, and with it what its order has left to refund."""
+    before = row.state
+    applied = move(row, state, fact, changes, note=note[:256])
+    if applied.outcome != Outcome.APPLIED:
+        return applied
+    order = order or Order.objects.select_for_update().get(pk=row.order_id)
+    if state in Refund.GIVES_BACK and before not in Refund.GIVES_BACK:
+        order.change_reserved(-row.amount)
+    elif before in Refund.GIVES_BACK and state not in Refund.GIVES_BACK:
+        order.change_reserved(row.amount)  # it happened, whatever we thought
+        _tell_if_too_much(order)
+    if state == State.SUCCESS:
+        _mark_refunded(order, row, fact)
+    if state == State.ABNORMAL:
+        discrepancies.record(
+            Discrepancy.Kind.ABNORMAL, row, ours=before,
+            theirs="The money could not be delivered. Handle it in the merchant platform, or pay back otherwise.",
+        )  # fmt: skip
+    return applied
+
+
+def _mark_refunded(order, refund, fact):
+    """A refund's success proves that the order was paid. What we lack of the payment, a query tells."""
+    if not order.is_dead and order.state != Order.State.REFUND:
+        move(order, Order.State.REFUND, fact, {}, note=f"refund {refund.number}")
+    if order.is_dead or order.success_time is None:
+        Order.objects.filter(pk=order.pk).update(next_poll_at=timezone.now())
+
+
+def _adopt(order, fact):
+    """Somebody refunded elsewhere, in the merchant platform perhaps. It happened: recorded without a cap."""
+    amount = fact.get("amount.refund")
+    known = _identity(order, order, fact) + [
+        Known("out_trade_no", order.out_trade_no),
+        Known("transaction_id", order.transaction_id),
+        Known("amount.currency", order.currency, always=True),
+        Known("amount.total", order.amount_total),
+    ]
+    differing = differences(fact, known)
+    if not isinstance(amount, int) or isinstance(amount, bool) or amount <= 0:
+        differing.append(("amount.refund", "a positive integer", amount))
+    if differing:
+        return refuse(order, fact, differing)
+    Refund.objects.create(
+        order=order,
+        merchant=order.merchant,
+        mchid=order.mchid,
+        sub_mchid=order.sub_mchid,
+        appid=order.appid,
+        sub_appid=order.sub_appid,
+        out_refund_no=fact.data.get("out_refund_no"),
+        amount=amount,
+        currency=order.currency,
+        foreign=True,
+    )
+    order.change_reserved(amount)
+    _tell_if_too_much(order)
+    return apply_refund(fact)
+
+
+def _tell_if_too_much(order):
+    if order.refund_reserved > order.amount_total:
+        discrepancies.record(
+            Discrepancy.Kind.REFUND_EXCEEDS, order,
+            ours=f"{order.amount_total} {order.currency}", theirs=f"{order.refund_reserved} {order.currency}",
+        )  # fmt: skip
+
+
+# Confirming
+
+
+def look(refund):
+    """Query and apply; True when WeChat Pay knows the refund, False when it verifiably does not.
+
+    Raises what the client raises (an unsigned "not found" is a NotFound).
+    """
+    begun_at = timezone.now()
+    try:
+        with remote.client_of(refund) as client:
+            answer = client.refunds.query(out_refund_no=refund.out_refund_no, sub_mchid=refund.sub_mchid)
+    except NotFound as error:
+        if not error.verified:
+            raise
+        Refund.objects.filter(pk=refund.pk).update(synced_at=timezone.now())
+        polling.put_off(refund)
+        return False
+    transactions.run(lambda: apply_refund(Fact.from_answer(refund, answer, source=Source.QUERY, begun_at=begun_at)))
+    return True
+
+
+def sync(refund):
+    """Query WeChat Pay and record what it says; returns the refreshed row.
+
+    Raises APIError, OutcomeUnknown. That WeChat Pay does not know the refund (yet) is no error.
+
+    Source: APIv3 manual, "Query a single refund", GET /v3/global/refunds/out-refund-no/{out_refund_no}.
+    """
+    try:
+        look(refund)
+    except NotFound:
+        polling.put_off(refund)
+    refund.refresh_from_db()
+    return refund
+
+
+def sync_all(order):
+    """Query every refund of an order, adopt those made elsewhere; returns the order's `Refund`s.
+
+    Raises APIError, OutcomeUnknown; what was read before stays recorded.
+
+    Source: APIv3 manual, "Query all refunds", GET /v3/global/refunds.
+    """
+    begun_at = timezone.now()
+    merchant = remote.merchant_of(order)
+    with remote.client_of(order) as client:
+        entries = client.refunds.iter_all(out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid)
+        try:
+            for entry in entries:
+                told = entry | {"out_trade_no": order.out_trade_no}
+                fact = Fact(merchant, told, Source.QUERY, text=json.dumps(told, ensure_ascii=False), begun_at=begun_at)
+                transactions.run(lambda fact=fact: apply_refund(fact))
+        except NotFound as error:
+            if not error.verified:
+                raise
+    return list(order.refunds.all())
+
+
+def poll(limit=100):
+    """Query refunds that are due; returns how many."""
+    return polling.poll(Refund.objects.all(), sync, limit)
