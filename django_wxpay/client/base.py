@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from requests.adapters import BaseAdapter
+from urllib3 import exceptions as wire
 
 from .. import __version__
 from . import crypto, signatures
@@ -48,7 +49,7 @@ _TOO_MANY = {"RATELIMITEXCEEDED", "FREQUENCYLIMITED", "FREQUENCYLIMITEXCEED", "R
 
 @dataclass(frozen=True)
 class Answer:
-    """A verified answer. ``data`` is None for 204; ``text`` is the raw body, word for word as it was signed."""
+    """A verified answer. ``data`` is None for 204; ``text`` is the body word for word, as it was signed."""
 
     status: int
     data: dict[str, Any] | None = field(repr=False)
@@ -87,9 +88,7 @@ def serialise(body: Mapping[str, Any] | None) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidField(
-            f"The body cannot be written as JSON ({type(error).__name__}).", field="body"
-        ) from None
+        raise InvalidField(f"The body cannot be written as JSON ({type(error).__name__}).", field="body") from None
 
 
 def read_object(text: str) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def read_object(text: str) -> dict[str, Any]:
 class BaseClient:
     """Speaks for one identity: `request` signs, sends, verifies and decodes. Safe between threads and forks.
 
-    host, backup_hosts: base URLs or host names; each backup is tried once, only when no connection came about.
+    host, backup_hosts: base URLs or host names; a backup is tried once, only when no connection came about.
     transport: a requests adapter used instead of the network. trust_unsigned_errors: believe refusals (4xx)
     that carry no signature, for services that sign none.
     """
@@ -161,8 +160,8 @@ class BaseClient:
         path: percent-encoded where needed. query: values that are ``""`` are left out. wechatpay_serial: the
         key that sensitive fields were encrypted with; by default the one answers should be signed with.
 
-        Raises RequestNotSent, OutcomeUnknown (also for a 2xx that is not proven), APIError and its kinds. A GET
-        changes nothing: when its answer is not proven, or the connection broke, it is asked once again.
+        Raises RequestNotSent, OutcomeUnknown (also for a 2xx that is not proven), APIError and its kinds. A
+        GET changes nothing: when its answer is not proven, or the connection broke, it is asked once again.
         """
         content = serialise(body)
         target = _target(path, query)
@@ -323,7 +322,7 @@ def _target(path: str, query: Mapping[str, str | int] | None) -> str:
 
 def _worth_repeating(error: OutcomeUnknown) -> bool:
     # A probe, or a connection that was closed as we used it; not a server error, nor a second long wait.
-    return error.status < 300 and not isinstance(error.__cause__, requests.Timeout)
+    return isinstance(error.__cause__, (SignatureInvalid, requests.ConnectionError, wire.ProtocolError))
 
 
 def _error_of(raw: RawAnswer) -> tuple[str, str, Any]:

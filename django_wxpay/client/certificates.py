@@ -23,7 +23,7 @@ _PATHS = {"global": "/v3/global/certificates", "mainland": "/v3/certificates"}
 
 @dataclass(frozen=True)
 class DownloadedCertificate:
-    """One platform certificate. ``item`` is what WeChat Pay sent, still encrypted: that is what may be stored."""
+    """One platform certificate. ``item`` is what WeChat Pay sent, still encrypted: what may be stored."""
 
     serial_no: str
     effective_time: datetime
@@ -39,10 +39,10 @@ class Certificates:
         self._client = client
 
     def download(self) -> list[DownloadedCertificate]:
-        """Return the platform certificates in use and soon to be; empty when the merchant has a public key only.
+        """Return the platform certificates in use and soon to be; none when there is a public key only.
 
-        Proven twice: each is sealed with the APIv3 key, and the answer is signed with one of them or with a key
-        known before. The key ring is not changed: store them, then `KeyRing.add` them.
+        Proven twice: each is sealed with the APIv3 key, and the answer is signed with one of them or with a
+        key known before. The key ring is not changed: store them, then `KeyRing.add` them.
 
         Raises what `Client.request` raises, DecryptionFailed (is the APIv3 key right?), MessageMalformed.
         """

@@ -46,12 +46,12 @@ class Contracts:
     ) -> Answer:
         """Open a signing session in which the user may sign a contract.
 
-        channel: ``mini_program``, ``app``, ``jsapi``, ``h5`` or ``web``; it decides which of the optional fields
-        may be given. expired_time: RFC 3339, end of this session. Asked again before signing, WeChat Pay
-        opens another session for the same ``out_contract_code``.
+        channel: ``mini_program``, ``app``, ``jsapi``, ``h5`` or ``web``; it decides which of the optional
+        fields may be given. expired_time: RFC 3339, end of this session. Asked again before signing, WeChat
+        Pay opens another session for the same ``out_contract_code``.
 
-        The answer's data has ``session_id`` (mini program, app) or ``sign_url`` (the others; the manual calls it
-        ``show_code_url`` for web: shown as a page with a QR code). Keep a URL's fragment.
+        The answer's data has ``session_id`` (mini program, app) or ``sign_url`` (the others; for web the
+        manual calls it ``show_code_url``: a page with a QR code). Keep a URL's fragment.
         """
         fields.choice("channel", channel, CHANNELS)
         path, optional = CHANNELS[channel]
@@ -83,23 +83,22 @@ class Contracts:
     def query(self, *, contract_id: str, sub_mchid: str = "", sub_appid: str = "") -> Answer:
         """Return a contract by WeChat Pay's number; NotFound when there is none (or it is not signed yet)."""
         fields.identifier("contract_id", contract_id, 64)
-        return self._client.request(
-            "GET", f"{_ROOT}/{contract_id}", query=self._parties(sub_mchid, sub_appid)
-        )
+        return self._client.request("GET", f"{_ROOT}/{contract_id}", query=self._parties(sub_mchid, sub_appid))
 
     def query_by_code(
         self, *, out_contract_code: str, plan_id: int, sub_mchid: str = "", sub_appid: str = ""
     ) -> Answer:
         """Return a contract by the merchant's number; NotFound when nobody signed it (yet)."""
         fields.out_contract_code("out_contract_code", out_contract_code)
-        query = {"plan_id": fields.whole("plan_id", plan_id, 1), **self._parties(sub_mchid, sub_appid)}
+        query: dict[str, str | int] = {
+            "plan_id": fields.whole("plan_id", plan_id, 1),
+            **self._parties(sub_mchid, sub_appid),
+        }
         return self._client.request(
             "GET", f"{_ROOT}/out-contract-code/{quote(out_contract_code, safe='')}", query=query
         )
 
-    def terminate(
-        self, *, contract_id: str, termination_note: str, sub_mchid: str = "", sub_appid: str = ""
-    ) -> Answer:
+    def terminate(self, *, contract_id: str, termination_note: str, sub_mchid: str = "", sub_appid: str = "") -> Answer:
         """End a contract; 204. Repeats are harmless: NotFound may mean that it was ended before, so query.
 
         termination_note: why, at most 256 characters, one line.

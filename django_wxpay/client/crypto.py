@@ -53,9 +53,7 @@ def public_key(key: str | bytes | RSAPublicKey) -> RSAPublicKey:
     try:
         loaded = load_pem_public_key(_pem(key))
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            "The public key is no PEM public key (pub_key.pem of the merchant platform)."
-        ) from error
+        raise ValueError("The public key is no PEM public key (pub_key.pem of the merchant platform).") from error
     if not isinstance(loaded, RSAPublicKey):
         raise ValueError("The public key is not an RSA key; WeChat Pay signs with RSA.")
     return loaded

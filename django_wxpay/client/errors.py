@@ -29,7 +29,13 @@ def normal_code(code: str) -> str:
 
 
 class WxPayError(Exception):
-    """The root of everything this package raises on purpose."""
+    """The root of everything this package raises on purpose. ``code`` is WeChat Pay's, where it gave one."""
+
+    code: str = ""
+
+    def means(self, *codes: str) -> bool:
+        """Say whether ``code`` is one of these: ``ORDER_NOT_EXIST`` is also ``ORDERNOTEXIST``."""
+        return normal_code(self.code) in map(normal_code, codes)
 
 
 class RequestNotSent(WxPayError):
@@ -55,10 +61,6 @@ class OutcomeUnknown(WxPayError):
         self.code = code
         self.status = status
         self.request_id = request_id
-
-    def means(self, *codes: str) -> bool:
-        """Say whether ``code`` is one of these, whatever its spelling."""
-        return normal_code(self.code) in map(normal_code, codes)
 
 
 class APIError(WxPayError):
@@ -90,11 +92,8 @@ class APIError(WxPayError):
 
     def __str__(self) -> str:
         proof = "" if self.verified else ", unsigned"
-        return f"{self.code or 'no code'}: {self.message} (HTTP {self.status}{proof}, request id {self.request_id or '-'})"
-
-    def means(self, *codes: str) -> bool:
-        """Say whether ``code`` is one of these, whatever its spelling (``ORDERNOTEXIST``, ``ORDER_NOT_EXIST``)."""
-        return normal_code(self.code) in map(normal_code, codes)
+        answer = f"HTTP {self.status}{proof}, request id {self.request_id or '-'}"
+        return f"{self.code or 'no code'}: {self.message} ({answer})"
 
 
 class NotFound(APIError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Container
+from collections.abc import Collection
 from datetime import date, datetime
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -54,9 +54,7 @@ def text(name: str, value: object, max_length: int, *, required: bool = True, th
     return value
 
 
-def _matching(
-    name: str, value: object, pattern: re.Pattern[str], allowed: str, max_length: int, required: bool
-) -> str:
+def _matching(name: str, value: object, pattern: re.Pattern[str], allowed: str, max_length: int, required: bool) -> str:
     checked = text(name, value, max_length, required=required)
     if checked and not pattern.fullmatch(checked):
         _refuse(name, f"may only have {allowed}")
@@ -118,23 +116,17 @@ def currency(name: str, value: object) -> str:
         _refuse(name, "must be an ISO 4217 code in use, three capitals")
 
 
-def choice(name: str, value: object, allowed: Container[str], *, required: bool = True) -> str:
+def choice(name: str, value: object, allowed: Collection[str], *, required: bool = True) -> str:
     """Return one of the words the API knows."""
     if value == "" and not required:
         return ""
     if not isinstance(value, str) or value not in allowed:
-        words = (
-            ", ".join(sorted(allowed))
-            if isinstance(allowed, (set, frozenset, dict, tuple))
-            else "known words"
-        )
+        words = ", ".join(sorted(allowed)) if isinstance(allowed, (set, frozenset, dict, tuple)) else "known words"
         _refuse(name, f"must be one of {words}")
     return value
 
 
-def url(
-    name: str, value: object, max_length: int = 256, *, required: bool = True, query: bool = False
-) -> str:
+def url(name: str, value: object, max_length: int = 256, *, required: bool = True, query: bool = False) -> str:
     """Return an absolute http or https URL in ASCII; a query string only where ``query`` allows it."""
     checked = text(name, value, max_length, required=required)
     if not checked:

@@ -21,10 +21,10 @@ HOSTS = {"global": "https://apihk.mch.weixin.qq.com", "mainland": "https://api.m
 class Identity:
     """The merchant that signs, and what it signs and decrypts with.
 
-    mode: ``direct``, or ``institution`` (alias ``partner``) for one that calls for sub-merchants; ``mchid`` and
-    ``appid`` are then the ``sp_mchid`` and ``sp_appid``. region: ``global`` or ``mainland``. private_key: PEM
-    text, or a loaded key; parsed once, here. apiv3_key_previous: also tried on notifications, while the key is
-    being changed. accept_language: the language of error messages.
+    mode: ``direct``, or ``institution`` (alias ``partner``) for one that calls for sub-merchants; ``mchid``
+    and ``appid`` are then the ``sp_mchid`` and ``sp_appid``. region: ``global`` or ``mainland``. private_key:
+    PEM text, or a loaded key; parsed once, here. apiv3_key_previous: also tried on notifications, while the
+    key is being changed. accept_language: the language of error messages.
 
     ValueError, naming the parameter, for what cannot be right. No secret shows in ``repr``.
     """

@@ -53,8 +53,8 @@ def normal_serial(serial: str) -> str:
 class KeyRing:
     """Platform certificates and public keys at once, by serial.
 
-    public_keys: those of the configuration, by id (``PUB_KEY_ID_…``); PEM text or loaded. load: returns what the
-    shop's store holds, by serial. refresh: returns what a download brought, by serial, or None; it limits
+    public_keys: those of the configuration, by id (``PUB_KEY_ID_…``); PEM text or loaded. load: returns what
+    the shop's store holds, by serial. refresh: returns what a download brought, by serial, or None; it limits
     itself how often it downloads. Both are asked only for serials of 8 to 40 hexadecimal digits, so a forged
     name costs little, and their values may be PEM text, certificates or keys.
 
@@ -114,9 +114,7 @@ class KeyRing:
         serial = self.preferred_serial()
         key = self.remembered(serial)
         if key is None:
-            raise RequestNotSent(
-                "No key of WeChat Pay is known to encrypt with: download its certificates first."
-            )
+            raise RequestNotSent("No key of WeChat Pay is known to encrypt with: download its certificates first.")
         return serial, key
 
     def preferred_serial(self) -> str:

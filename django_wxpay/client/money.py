@@ -59,7 +59,7 @@ def minor_units(amount: str | Decimal | int, currency: str) -> int:
 
 
 def major_units(amount: int, currency: str) -> Decimal:
-    """Return a whole number of minor units in major units: ``major_units(3800, "HKD") == Decimal("38.00")``."""
+    """Return minor units in major units: ``major_units(3800, "HKD") == Decimal("38.00")``."""
     places = exponent(currency)
     if isinstance(amount, bool) or not isinstance(amount, int):
         raise ValueError(f"{amount!r} is no whole number of minor units.")

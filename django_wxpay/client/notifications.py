@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +12,12 @@ from .base import BaseClient, read_object
 from .errors import MessageMalformed
 
 _ALGORITHM = "AEAD_AES_256_GCM"
+_NAME = re.compile(r"[!-~]{1,64}")
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """The outer part of a notification; ``resource`` holds the sealed part, ``create_time`` is text as sent."""
+    """A notification's outer part; ``resource`` is the sealed part, ``create_time`` is text as sent."""
 
     id: str
     create_time: str
@@ -24,6 +26,12 @@ class Envelope:
     summary: str
     original_type: str
     resource: dict[str, Any] = field(repr=False)
+
+    def texts(self) -> tuple[str, ...]:
+        """Return the fields that must be text."""
+        return (
+            self.id, self.create_time, self.event_type, self.resource_type, self.summary, self.original_type
+        )  # fmt: skip
 
 
 class Notifications:
@@ -56,22 +64,20 @@ class Notifications:
                 resource.get("original_type") or "",
                 resource,
             )
-            texts = (
-                envelope.id, envelope.create_time, envelope.event_type, envelope.resource_type, envelope.summary,
-                envelope.original_type, resource["ciphertext"], resource["nonce"],
-                resource.get("associated_data") or "",
-            )  # fmt: skip
+            sealed = (resource["ciphertext"], resource["nonce"], resource.get("associated_data") or "")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise MessageMalformed(f"The notification is not as the manual describes ({error}).") from None
-        if not all(isinstance(text, str) for text in texts) or not envelope.id or not envelope.event_type:
-            raise MessageMalformed("The notification is not as the manual describes.")
+        if not all(isinstance(text, str) for text in (*sealed, *envelope.texts())):
+            raise MessageMalformed("The notification is not as the manual describes (something is no text).")
+        if not (_NAME.fullmatch(envelope.id) and _NAME.fullmatch(envelope.event_type)):
+            raise MessageMalformed("The notification has no proper id or event_type.")
         return envelope
 
     def decrypt(self, envelope: Envelope) -> tuple[dict[str, Any], str]:
         """Return a notification's content, as an object and as the text it was.
 
-        Tries the APIv3 key, then the previous one. Raises DecryptionFailed; MessageMalformed when what was sealed is
-        no JSON object.
+        Tries the APIv3 key, then the previous one. Raises DecryptionFailed; MessageMalformed when what was
+        sealed is no JSON object.
         """
         resource = envelope.resource
         plain = crypto.open_sealed(

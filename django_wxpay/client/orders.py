@@ -60,9 +60,7 @@ class Orders:
         }
         return self._client.request("POST", _DEDUCTIONS, body=body)
 
-    def query_deduction(
-        self, *, out_trade_no: str = "", transaction_id: str = "", sub_mchid: str = ""
-    ) -> Answer:
+    def query_deduction(self, *, out_trade_no: str = "", transaction_id: str = "", sub_mchid: str = "") -> Answer:
         """Return a deduction by one of its two numbers; NotFound when it never arrived."""
         name, number = fields.one_of(out_trade_no=out_trade_no, transaction_id=transaction_id)
         if name == "out_trade_no":

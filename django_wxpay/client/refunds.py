@@ -1,4 +1,4 @@
-"""Refunds of any global payment. Source: APIv3 manual, "Apply for a refund" and its queries, /v3/global/refunds."""
+"""Refunds of any global payment. Source: APIv3 manual, "Apply for a refund", /v3/global/refunds."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ class Refunds:
         sub_mchid: str = "",
         sub_appid: str = "",
     ) -> Answer:
-        """Ask for a refund of part or all of an order. amount, amount_total: minor units; total of the order.
+        """Ask for a refund of part or all of an order.
 
-        Exactly one of ``transaction_id`` and ``out_trade_no``. The answer says that it was accepted, not that it
-        was paid out. The same ``out_refund_no`` with the same fields never refunds twice.
+        amount: of this refund, amount_total: of the whole order, both in minor units. Exactly one of
+        ``transaction_id`` and ``out_trade_no``. The answer says that it was accepted, not that it was paid
+        out. The same ``out_refund_no`` with the same fields never refunds twice.
         """
         identity = self._client.identity
         refund, total = fields.amount("amount", amount), fields.amount("amount_total", amount_total)
@@ -80,7 +81,7 @@ class Refunds:
         sub_mchid: str = "",
     ) -> Answer:
         """Return one page of an order's refunds: ``data``, ``total_num``, ``current_total_num``."""
-        query = {
+        query: dict[str, str | int] = {
             **_order(out_trade_no, transaction_id),
             "offset": fields.whole("offset", offset, 0),
             "count": fields.whole("count", count, 1, PAGE_SIZE),

@@ -19,19 +19,18 @@ from .errors import OutcomeUnknown, RequestNotSent
 
 POOL_SIZE = 16
 CHUNK_BYTES = 64 * 1024
-# A connection that slept longer may have been forgotten on the way (NAT, load balancer) without a word; a write
-# into it would end as "unknown" for nothing.
+# A connection that slept longer may have been forgotten on the way (NAT, load balancer) without a word; a
+# write into it would end as "unknown" for nothing.
 IDLE_SECONDS = 45
 
 
 def base_url(host: str) -> str:
-    """Return a base URL from one, or from a bare host name, which means https; ValueError when it is neither."""
+    """Return a base URL from one, or from a bare host name, which means https; else ValueError."""
     url = (host if "://" in host else f"https://{host}").rstrip("/")
     parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(
-            f"{host!r} is neither a host name nor a base URL such as https://apihk.mch.weixin.qq.com."
-        )
+    proper = parts.scheme in ("https", "http") and parts.hostname and not parts.query and not parts.fragment
+    if not proper or " " in url:
+        raise ValueError(f"{host!r} is neither a host name nor a base URL such as https://apihk.mch.weixin.qq.com.")
     return url
 
 
@@ -39,11 +38,9 @@ def never_sent(error: BaseException) -> bool:
     """Say whether a failure proves that not one byte of the request reached the other side.
 
     Only failures of connecting do: names not resolved, refused, timed out before a connection stood, a server
-    certificate that was not accepted. A reset connection proves nothing: the request may have been read first.
+    certificate that was not accepted. A reset connection proves nothing: the request may have been read.
     """
-    if isinstance(
-        error, (requests.ConnectTimeout, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
-    ):
+    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return True
     cause: object = error.args[0] if error.args else None
     if isinstance(cause, wire.MaxRetryError):
@@ -78,7 +75,7 @@ class PooledAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool over our TLS context."""
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Make the pool behind a proxy over the same TLS context."""
@@ -141,21 +138,17 @@ class Transport:
                 if not never_sent(error):
                     # The text of the cause would repeat the URL, whose query may hold an openid.
                     raise OutcomeUnknown(
-                        f"No answer from {host} ({type(error).__name__}): it may have been done. Query before repeating."
+                        f"{host} gave no answer ({type(error).__name__}): it may have been done. Query first."
                     ) from error
                 failure = error
         tried = ", ".join(self.hosts)
-        raise RequestNotSent(
-            f"No connection to {tried} ({type(failure).__name__}): nothing was sent."
-        ) from failure
+        raise RequestNotSent(f"No connection to {tried} ({type(failure).__name__}): nothing was sent.") from failure
 
-    def chunks(
-        self, response: requests.Response, *, limit: int, seconds: float | None = None
-    ) -> Iterator[bytes]:
+    def chunks(self, response: requests.Response, *, limit: int, seconds: float | None = None) -> Iterator[bytes]:
         """Yield an answer's body, decompressed, piece by piece.
 
-        Raises OutcomeUnknown when it breaks off, has more than ``limit`` bytes, or takes longer than ``seconds``
-        (by default the read timeout): a server that drips must not hold a worker.
+        Raises OutcomeUnknown when it breaks off, has more than ``limit`` bytes, or takes longer than
+        ``seconds`` (by default the read timeout): a server that drips must not hold a worker.
         """
         until = time.monotonic() + (self._timeout[1] if seconds is None else seconds)
         raw = response.raw
@@ -166,9 +159,7 @@ class Transport:
             while chunk := read(CHUNK_BYTES, decode_content=True):
                 size += len(chunk)
                 if size > limit:
-                    raise OutcomeUnknown(
-                        f"The answer has more than {limit} bytes.", status=response.status_code
-                    )
+                    raise OutcomeUnknown(f"The answer has more than {limit} bytes.", status=response.status_code)
                 if time.monotonic() > until:
                     raise OutcomeUnknown("The answer took too long.", status=response.status_code)
                 yield chunk
