@@ -6,6 +6,8 @@ import pytest
 
 from tests.celery_app import app as celery_app
 
+pytest_plugins = ["django_wxpay.testing"]
+
 BROWSER_TESTS = Path(__file__).parent / "e2e"
 
 
@@ -26,7 +28,7 @@ def pytest_sessionstart(session):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Browser tests run by themselves only, `pytest tests/e2e`: Playwright keeps an event loop in the thread."""
+    """Browser tests run only when asked for: Playwright keeps an event loop in the thread."""
     if collection_path == BROWSER_TESTS and not any("e2e" in arg for arg in config.invocation_params.args):
         return True
     return None

@@ -1,0 +1,140 @@
+"""The emulator behind the client, in process, with the shop's own URLs behind the emulator."""
+
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.test import Client as BrowserlessClient
+from django.test import override_settings
+from django.urls import reverse
+
+from ..sandbox import create_app
+from ..sandbox.transport import WSGIAdapter
+from ..services import contracts, orders, refunds, transitions
+
+SHOP = "https://shop.example"
+ALIASES = ("default", "institution")
+
+
+@contextmanager
+def running_sandbox(**options):
+    """WeChat Pay in process for the length of the block; `options` go to `django_wxpay.sandbox.create_app`.
+
+    `settings.WXPAY` has two merchants meanwhile: `default` (direct) and `institution`; its other values stay.
+    """
+    sandbox = WxpaySandbox(**options)
+    with override_settings(WXPAY=sandbox.settings()):
+        try:
+            yield sandbox
+        finally:
+            sandbox.wechat.close()
+
+
+class WxpaySandbox:
+    """WeChat Pay and its users, as a test plays them.
+
+    wechat: the emulator itself (`django_wxpay.sandbox.Sandbox`) with its faults, clock and records.
+    After each step its notifications are sent to the shop's URLs and the shop's receivers are told, unless
+    `delivers` is False: then `deliver()` does it when the test wants it.
+    """
+
+    def __init__(self, **options):
+        self.app = create_app(sender=self._post, **options)
+        self.wechat = self.app.sandbox
+        self.delivers = True
+        self.transport = WSGIAdapter(self.app)
+        self.browserless = BrowserlessClient(raise_request_exception=False)
+        self._names = 0
+
+    def settings(self):
+        """`settings.WXPAY` as it is, with this sandbox's merchants in it."""
+        known = self.wechat.merchant
+        common = {
+            "SERIAL_NO": known["merchant_serial"],
+            "PRIVATE_KEY": known["merchant_private_key"],
+            "APIV3_KEY": known["apiv3_key"],
+            "MERCHANT_CATEGORY_CODE": "5734",
+            "HOST": known["base_url"],
+            "TRANSPORT": self.transport,
+        }
+        direct = {"MCHID": known["mchid"], "APPID": known["appid"]}
+        institution = {
+            "MODE": "institution",
+            "SP_MCHID": known["sp_mchid"],
+            "SP_APPID": known["sp_appid"],
+            "SUB_MCHID": known["sub_mchid"],
+            "SUB_APPID": known["sub_appid"],
+        }
+        merchants = {"default": direct | common, "institution": institution | common}
+        notify = reverse("django_wxpay:notify", args=["default"]).removesuffix("default/")
+        return {**getattr(settings, "WXPAY", {}), "MERCHANTS": merchants, "NOTIFY_URL_BASE": SHOP + notify}
+
+    # What users and time do
+
+    def sign(self, contract):
+        """The user agrees on the phone. Returns the refreshed contract."""
+        self.wechat.contracts.sign(contract.session_id or contract.out_contract_code)
+        return self._after(contract)
+
+    def terminate(self, contract):
+        """The user ends the contract inside WeChat. Returns the refreshed contract."""
+        self.wechat.contracts.terminate_by_user(contract.contract_id)
+        return self._after(contract)
+
+    def advance(self, seconds):
+        """WeChat Pay's clock moves on: refunds finish, notifications are repeated. Ours stays."""
+        self.wechat.advance(seconds)
+        self._after()
+
+    def deliver(self):
+        """Send WeChat Pay's notifications that are due, then tell the shop's receivers."""
+        self.wechat.deliver_due()
+        transitions.deliver_due()
+
+    def fault(self, kind, path="", **order):
+        """The next call of that path suffers; kinds as `django_wxpay.sandbox.faults.CALL_FAULTS` lists them."""
+        return self.wechat.fault(kind, path, **order)
+
+    def notification_fault(self, kind, event_type="", **order):
+        """The next notification suffers; kinds as `django_wxpay.sandbox.faults.NOTIFICATION_FAULTS` lists them."""
+        return self.wechat.notification_fault(kind, event_type, **order)
+
+    @property
+    def calls(self):
+        """What was called, oldest first: [(method, path without query)]."""
+        rows = self.wechat.store.all("SELECT method, target FROM calls ORDER BY seq")
+        return [(row["method"], row["target"].partition("?")[0]) for row in rows]
+
+    # Rows that really went all the way
+
+    def signed_contract(self, **asked):
+        """A contract that its user signed."""
+        self._names += 1
+        asked = {"plan_id": 12345, "user_display_name": "Li M.", "openid": f"o-user-{self._names}"} | asked
+        return self.sign(contracts.sign(**asked))
+
+    def paid_order(self, contract=None, **asked):
+        """An order that was charged to a signed contract."""
+        self._names += 1
+        asked = {
+            "amount": 3800, "currency": "HKD", "description": "March plan", "reference": f"charge-{self._names}",
+        } | asked  # fmt: skip
+        return self._after(orders.deduct(contract or self.signed_contract(), **asked))
+
+    def refund(self, order, amount, **asked):
+        """A refund that was asked for and accepted."""
+        self._names += 1
+        return self._after(refunds.create(order, amount=amount, **{"reference": f"return-{self._names}"} | asked))
+
+    def _after(self, row=None):
+        if self.delivers:
+            self.deliver()
+        if row is not None:
+            row.refresh_from_db()
+        return row
+
+    def _post(self, url, headers, body):
+        answer = self.browserless.generic(
+            "POST", urlsplit(url).path, body, headers.get("Content-Type", "application/json"), headers=headers
+        )
+        return answer.status_code, answer.content
