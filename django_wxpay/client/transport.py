@@ -56,6 +56,7 @@ def never_sent(error: BaseException) -> bool:
         (
             wire.NewConnectionError,
             wire.ConnectTimeoutError,
+            wire.ClosedPoolError,
             ConnectionRefusedError,
             socket.gaierror,
             ssl.SSLCertVerificationError,
@@ -72,6 +73,10 @@ class PooledAdapter(HTTPAdapter):
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context or ssl.create_default_context(cafile=certifi.where())
         super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=0)
+
+    def renewed(self) -> PooledAdapter:
+        """Return an adapter without connections, over the same TLS context."""
+        return PooledAdapter(self._context)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool over our TLS context."""
@@ -106,7 +111,7 @@ class Transport:
         self._proxies = dict(proxies or {})
         self._given = adapter
         # By process: a connection shared across fork would mix up the answers of two processes.
-        self._adapters: dict[int, BaseAdapter] = {}
+        self._adapters: dict[int, PooledAdapter] = {}
         self._used_at = time.monotonic()
 
     def _adapter(self) -> BaseAdapter:
@@ -114,11 +119,12 @@ class Transport:
             return self._given
         process, now = os.getpid(), time.monotonic()
         adapter = self._adapters.get(process)
+        slept, self._used_at = now - self._used_at, now
         if adapter is None:
             adapter = self._adapters.setdefault(process, PooledAdapter())
-        elif now - self._used_at > IDLE_SECONDS:
-            adapter.close()  # empties the pool; connections at work in other threads are not touched
-        self._used_at = now
+        elif slept > IDLE_SECONDS:
+            # Replaced, not closed: another thread may be about to take a connection from it.
+            adapter = self._adapters[process] = adapter.renewed()
         return adapter
 
     def send(self, prepare: Callable[[str], requests.PreparedRequest]) -> requests.Response:
