@@ -1,3 +1,13 @@
+"""Include these under the path of `WXPAY["NOTIFY_URL_BASE"]` without its last part, `notify/`."""
+
+from django.urls import path
+
+from .api.notifications import NotificationView
+
 app_name = "django_wxpay"
 
-urlpatterns = []
+urlpatterns = [
+    path("notify/<slug:merchant>/", NotificationView.as_view(), name="notify"),
+    # The address for terminations is registered by hand, and a redirect would count as a failure.
+    path("notify/<slug:merchant>", NotificationView.as_view()),
+]
