@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'contract',
                 'verbose_name_plural': 'contracts',
                 'ordering': ['-pk'],
-                'permissions': [('terminate_contract', 'Can terminate contracts')],
+                'permissions': [('terminate_contract', 'Can terminate contracts'), ('query_contract', 'Can query contracts')],
             },
         ),
         migrations.CreateModel(
@@ -195,7 +195,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'order',
                 'verbose_name_plural': 'orders',
                 'ordering': ['-pk'],
-                'permissions': [('refund_order', 'Can refund orders'), ('close_order', 'Can close and reverse orders'), ('query_order', 'Can query orders'), ('take_quick_payment', 'Can take quick payments')],
+                'permissions': [('refund_order', 'Can refund orders'), ('close_order', 'Can close and reverse orders'), ('query_order', 'Can query orders'), ('retry_order', 'Can try deductions again'), ('take_quick_payment', 'Can take quick payments')],
             },
         ),
         migrations.CreateModel(
@@ -252,6 +252,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'refund',
                 'verbose_name_plural': 'refunds',
                 'ordering': ['-pk'],
+                'permissions': [('query_refund', 'Can query refunds')],
             },
         ),
         migrations.CreateModel(

@@ -69,7 +69,10 @@ class Contract(WireObject):
             models.UniqueConstraint(fields=["mchid", "contract_id"], name="wxpay_contract_contract_id"),
             models.UniqueConstraint(fields=["mchid", "reference"], name="wxpay_contract_reference"),
         ]
-        permissions = [("terminate_contract", _("Can terminate contracts"))]
+        permissions = [
+            ("terminate_contract", _("Can terminate contracts")),
+            ("query_contract", _("Can query contracts")),
+        ]
 
     def __str__(self):
         return self.out_contract_code

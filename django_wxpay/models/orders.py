@@ -97,6 +97,7 @@ class Order(WireObject):
             ("refund_order", _("Can refund orders")),
             ("close_order", _("Can close and reverse orders")),
             ("query_order", _("Can query orders")),
+            ("retry_order", _("Can try deductions again")),
             ("take_quick_payment", _("Can take quick payments")),
         ]
 

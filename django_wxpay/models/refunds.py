@@ -76,6 +76,7 @@ class Refund(WireObject):
             models.UniqueConstraint(fields=["order", "reference"], name="wxpay_refund_order_reference"),
             models.CheckConstraint(condition=Q(amount__gt=0), name="wxpay_refund_amount_positive"),
         ]
+        permissions = [("query_refund", _("Can query refunds"))]
 
     def __str__(self):
         return self.out_refund_no or self.refund_id or str(self.pk)

@@ -17,14 +17,14 @@ class Entry(NamedTuple):
 
 def of(row):
     """The entries of a contract, order or refund, oldest first."""
+    asked = Operation.objects.of(row).select_related("requested_by")
     told = Notification.objects.filter(mchid=row.mchid, subject=row.subject, number=row.number or "")
+    became = Transition.objects.of(row).defer("evidence").select_related("user")
+    differs = Discrepancy.objects.filter(about=row.subject, object_id=row.pk).select_related("resolved_by")
     entries = [
-        *(Entry(one.created_at, "asked", one) for one in Operation.objects.of(row).select_related("requested_by")),
+        *(Entry(one.created_at, "asked", one) for one in asked),
         *(Entry(one.received_at, "told", one) for one in told.defer("body", "headers") if row.number),
-        *(Entry(one.created_at, "became", one) for one in Transition.objects.of(row).defer("evidence")),
-        *(
-            Entry(one.created_at, "differs", one)
-            for one in Discrepancy.objects.filter(about=row.subject, object_id=row.pk)
-        ),
+        *(Entry(one.created_at, "became", one) for one in became),
+        *(Entry(one.created_at, "differs", one) for one in differs),
     ]
     return sorted(entries, key=attrgetter("at"))
