@@ -1,4 +1,4 @@
-"""Install a wheel into an empty environment and use it there, as a shop would: `check_wheel.py dist/*.whl`."""
+"""Install a wheel into an empty environment and use it there, as a shop would: check_wheel.py WHEEL."""
 
 import os
 import subprocess
