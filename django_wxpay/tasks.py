@@ -1,4 +1,4 @@
-"""What Celery does: one line per service call. Merge BEAT_SCHEDULE into your CELERY_BEAT_SCHEDULE.
+"""What Celery does: one line per service call; `django_wxpay.beat` says when.
 
 Every task may run twice, late, or in several workers at once: rows and leases decide. A message that is lost costs
 one tick, so tasks are acknowledged early, and one that waited for longer than its tick expires.
@@ -6,7 +6,21 @@ one tick, so tasks are acknowledged early, and one that waited for longer than i
 
 from celery import shared_task
 
+from .beat import BEAT_SCHEDULE
 from .services import certificates, contracts, notifications, operations, orders, refunds, transitions
+
+__all__ = [
+    "BEAT_SCHEDULE",
+    "close_expired_orders",
+    "deliver_transitions",
+    "poll_contracts",
+    "poll_orders",
+    "poll_refunds",
+    "prune_notifications",
+    "refresh_certificates",
+    "retry_notifications",
+    "send_operations",
+]
 
 EASILY_REPEATED = {"ignore_result": True, "acks_late": False}
 
@@ -63,20 +77,3 @@ def refresh_certificates():
 def prune_notifications():
     """Delete notifications that were processed long ago."""
     return notifications.prune()
-
-
-def _every(seconds, task):
-    return {"task": task.name, "schedule": float(seconds), "options": {"expires": float(seconds)}}
-
-
-BEAT_SCHEDULE = {
-    "wxpay: send operations": _every(5, send_operations),
-    "wxpay: deliver transitions": _every(5, deliver_transitions),
-    "wxpay: poll orders": _every(5, poll_orders),
-    "wxpay: poll contracts": _every(10, poll_contracts),
-    "wxpay: poll refunds": _every(30, poll_refunds),
-    "wxpay: close expired orders": _every(60, close_expired_orders),
-    "wxpay: retry notifications": _every(15, retry_notifications),
-    "wxpay: refresh certificates": _every(600, refresh_certificates),
-    "wxpay: prune notifications": _every(3600, prune_notifications),
-}

@@ -1,0 +1,26 @@
+"""When Celery beat does what: BEAT_SCHEDULE, ready to merge into your CELERY_BEAT_SCHEDULE.
+
+A module of its own without imports, so that settings can read it: `from django_wxpay.beat import BEAT_SCHEDULE`.
+"""
+
+
+def _every(seconds, task):
+    # Who waited for longer than a tick is dropped: the next one does the same.
+    return {
+        "task": f"django_wxpay.tasks.{task}",
+        "schedule": float(seconds),
+        "options": {"expires": float(seconds)},
+    }
+
+
+BEAT_SCHEDULE = {
+    "wxpay: send operations": _every(5, "send_operations"),
+    "wxpay: deliver transitions": _every(5, "deliver_transitions"),
+    "wxpay: poll orders": _every(5, "poll_orders"),
+    "wxpay: poll contracts": _every(10, "poll_contracts"),
+    "wxpay: poll refunds": _every(30, "poll_refunds"),
+    "wxpay: close expired orders": _every(60, "close_expired_orders"),
+    "wxpay: retry notifications": _every(15, "retry_notifications"),
+    "wxpay: refresh certificates": _every(600, "refresh_certificates"),
+    "wxpay: prune notifications": _every(3600, "prune_notifications"),
+}
