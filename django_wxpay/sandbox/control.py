@@ -1,0 +1,299 @@
+"""``/_sandbox/`` as JSON: what the page can do and more, for scripts and for tests in other languages.
+
+Not signed, not part of WeChat Pay: never offer a sandbox to the internet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, request
+
+from . import special
+from .answers import Refused, dump
+from .clock import rfc3339
+from .faults import CALL, CALL_FAULTS, NOTIFICATION_FAULTS
+from .store import Row
+
+if TYPE_CHECKING:
+    from .app import Sandbox
+
+ROWS_SHOWN = 200
+HIDDEN_COLUMNS = frozenset({"private_key", "fingerprint", "due_next"})
+TABLES = {
+    "sub_merchants": "mchid, sub_mchid",
+    "plans": "mchid, plan_id",
+    "sessions": "created_at, rowid",
+    "contracts": "signed_at, rowid",
+    "orders": "created_at, rowid",
+    "refunds": "created_at, rowid",
+    "faults": "seq",
+}
+
+
+def describe(sandbox: Sandbox, *, limit: int = ROWS_SHOWN) -> dict[str, Any]:
+    """Return everything that happened, oldest first; no private keys, no APIv3 key.
+
+    limit: of calls and notifications, only the newest; the objects are all there.
+    """
+    store = sandbox.store
+    sandbox.settle()
+    with store.transaction():
+        rows = {name: store.all(f"SELECT * FROM {name} ORDER BY {order}") for name, order in TABLES.items()}
+        calls = store.all("SELECT * FROM calls ORDER BY seq DESC LIMIT ?", limit)[::-1]
+        return {
+            "base_url": sandbox.base_url,
+            "version": version(sandbox),
+            "clock": {
+                "now": rfc3339(sandbox.clock.now()),
+                "speed": sandbox.clock.speed,
+                "shift": sandbox.clock.shift,
+                "skew": sandbox.clock.skew,
+            },
+            "merchants": [vars(merchant) for merchant in sandbox.merchants.values()],
+            "public_key_id": sandbox.keys.public_key_id,
+            "public_key_share": store.setting("public_key_share", 0),
+            "certificates": [shown(row) for row in sandbox.certificates.all()],
+            **{name: [shown(row) for row in found] for name, found in rows.items()},
+            "notifications": [shown(row) for row in sandbox.notifications.all(limit)],
+            "calls": [shown(row) for row in calls],
+        }
+
+
+def version(sandbox: Sandbox) -> str:
+    """Return a text that changes whenever something happened, for pages that watch."""
+    row = sandbox.store.one(
+        "SELECT (SELECT COUNT(*) FROM calls) || '-' || (SELECT COALESCE(MAX(seq), 0) FROM calls) || '-' || "
+        "(SELECT COALESCE(SUM(LENGTH(attempts) + LENGTH(state)), 0) FROM notifications) || '-' || "
+        "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(state, 1, 3)), '') FROM sessions) || '-' || "
+        "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(state, 1, 1)), '') FROM contracts) || '-' || "
+        "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(trade_state, 1, 2)), '') FROM orders) || '-' || "
+        "(SELECT COALESCE(SUM(seq), 0) FROM faults) AS text"
+    )
+    assert row is not None
+    return f"{hash(row['text']) & 0xFFFFFFFFFFFF:x}"
+
+
+def shown(row: Row) -> Row:
+    """Return a row for people: times as text, nothing secret."""
+    result = {}
+    for name, value in row.items():
+        if name in HIDDEN_COLUMNS:
+            continue
+        is_time = value is not None and (name.endswith("_at") or name == "at")
+        result[name] = rfc3339(value) if is_time else value
+    return result
+
+
+def blueprint(sandbox: Sandbox) -> Blueprint:
+    control = Blueprint("control", __name__, url_prefix="/_sandbox")
+
+    @control.get("/state")
+    def state() -> Response:
+        return _json(describe(sandbox, limit=_number(request.args.get("limit"), "limit", ROWS_SHOWN)))
+
+    @control.get("/version")
+    def show_version() -> Response:
+        return _json({"version": version(sandbox)})
+
+    @control.get("/special")
+    def special_outcomes() -> Response:
+        return _json(outcomes())
+
+    # What the user does
+
+    @control.post("/contracts/<number>/sign")
+    def sign(number: str) -> Response:
+        return _json(shown(sandbox.contracts.sign(number, openid=_given().get("openid", ""))))
+
+    @control.post("/contracts/<number>/refuse")
+    def refuse(number: str) -> Response:
+        return _json(shown(sandbox.contracts.refuse(number)))
+
+    @control.post("/contracts/<number>/terminate")
+    def terminate(number: str) -> Response:
+        return _json(shown(sandbox.contracts.terminate_by_user(number)))
+
+    @control.post("/orders/<number>/pay")
+    def pay(number: str) -> Response:
+        return _json(shown(sandbox.orders.user_pays(number, mchid=_given().get("mchid", ""))))
+
+    @control.post("/orders/<number>/refuse")
+    def refuse_order(number: str) -> Response:
+        return _json(shown(sandbox.orders.user_refuses(number, mchid=_given().get("mchid", ""))))
+
+    # What happens in the merchant platform
+
+    @control.post("/refunds")
+    def refund_elsewhere() -> Response:
+        given = _given()
+        number = given.get("transaction_id") or given.get("out_trade_no")
+        if not number or not isinstance(given.get("amount"), int):
+            raise _wrong("give out_trade_no or transaction_id, and amount in minor units")
+        made = sandbox.refunds.make_elsewhere(
+            str(number),
+            given["amount"],
+            reason=given.get("reason"),
+            notify_url=given.get("notify_url"),
+            mchid=given.get("mchid", ""),
+        )
+        return _json(shown(made), 201)
+
+    @control.post("/refunds/<number>/finish")
+    def finish_refund(number: str) -> Response:
+        return _json(shown(sandbox.refunds.finish(number, _given().get("status", "SUCCESS"))))
+
+    @control.post("/plans/<int:plan_id>")
+    def plan(plan_id: int) -> Response:
+        given = _given()
+        if "termination_url" not in given:
+            raise _wrong("give termination_url (null: the success_notify_url the plan last saw)")
+        sandbox.contracts.set_termination_url(plan_id, given["termination_url"], mchid=given.get("mchid", ""))
+        return _json({"plan_id": plan_id, "termination_url": given["termination_url"]})
+
+    @control.post("/sub-merchants")
+    def sub_merchant() -> Response:
+        given = _given()
+        if not given.get("sub_mchid") or not given.get("sub_appid"):
+            raise _wrong("give sub_mchid and sub_appid")
+        sandbox.add_sub_merchant(str(given["sub_mchid"]), str(given["sub_appid"]))
+        return _json({"sub_mchid": given["sub_mchid"], "sub_appid": given["sub_appid"]}, 201)
+
+    @control.post("/recharge-balance")
+    def recharge_balance() -> Response:
+        amount = _number(_given().get("amount"), "amount")
+        sandbox.store.set_setting("recharge_balance", amount)
+        return _json({"amount": amount})
+
+    # Notifications
+
+    @control.post("/notifications/deliver")
+    def deliver() -> Response:
+        given = _given()
+        if notification_id := given.get("notification_id"):
+            sent = sandbox.notifications.deliver_now(str(notification_id))
+            if not sent:
+                raise Refused(404, "RESOURCE_NOT_EXISTS", f"no notification {notification_id}")
+            return _json({"sent": [shown(sent)]})
+        rows = sandbox.deliver_due() if given.get("due_only") else sandbox.deliver_pending()
+        return _json({"sent": [shown(row) for row in rows]})
+
+    @control.post("/notifications")
+    def notify() -> Response:
+        given = _given()
+        if not given.get("event_type") or not given.get("url") or not isinstance(given.get("resource"), dict):
+            raise _wrong("give event_type, url and resource")
+        row = sandbox.notifications.tell(
+            str(given.get("mchid") or next(iter(sandbox.merchants))),
+            str(given["event_type"]),
+            str(given["url"]),
+            given["resource"],
+            original_type=str(given.get("original_type", "transaction")),
+            about="made by hand",
+        )
+        sandbox.after_change()
+        return _json(shown(row or {}), 201)
+
+    # Faults, time, keys
+
+    @control.route("/faults", methods=["GET", "POST", "DELETE"])
+    def faults() -> Response:
+        if request.method == "DELETE":
+            sandbox.faults.remove()
+        if request.method != "POST":
+            return _json({"faults": sandbox.faults.all()})
+        given = _given()
+        kind, target = str(given.pop("kind", "")), str(given.pop("target", CALL))
+        return _json(
+            sandbox.faults.add(
+                kind,
+                target=target,
+                path=str(given.pop("path", "") or given.pop("event_type", "") or ""),
+                method=str(given.pop("method", "") or ""),
+                times=_number(given.pop("times", 1), "times"),
+                skip=_number(given.pop("skip", 0), "skip"),
+                **{name: value for name, value in given.items() if name != "seq"},
+            ),
+            201,
+        )
+
+    @control.delete("/faults/<int:seq>")
+    def remove_fault(seq: int) -> Response:
+        sandbox.faults.remove(seq)
+        return _json({"faults": sandbox.faults.all()})
+
+    @control.route("/clock", methods=["GET", "POST"])
+    def clock() -> Response:
+        given = _given() if request.method == "POST" else {}
+        for name in ("speed", "shift", "skew", "advance"):
+            if name in given and (isinstance(given[name], bool) or not isinstance(given[name], (int, float))):
+                raise _wrong(f"{name} is a number (seconds; speed: a factor)")
+        if given.keys() & {"speed", "shift", "skew"}:
+            sandbox.set_clock(**{name: given[name] for name in ("speed", "shift", "skew") if name in given})
+        if "advance" in given:
+            sandbox.advance(given["advance"])
+        return _json(describe(sandbox, limit=0)["clock"])
+
+    @control.post("/certificates/rotate")
+    def rotate() -> Response:
+        phase = sandbox.certificates.rotate(_given().get("phase", ""))
+        return _json({"phase": phase, "certificates": [shown(row) for row in sandbox.certificates.all()]})
+
+    @control.post("/apiv3-key")
+    def apiv3_key() -> Response:
+        sandbox.rotate_apiv3_key(_given().get("key", ""))
+        return _json({"message": "changed; merchant.json holds the new key"})
+
+    @control.post("/public-key")
+    def public_key() -> Response:
+        percent = _given().get("percent")
+        if isinstance(percent, bool) or not isinstance(percent, (int, float)):
+            raise _wrong("give percent, 0 to 100")
+        sandbox.set_public_key_share(percent)
+        return _json({"percent": percent})
+
+    @control.after_request
+    def changed(response: Response) -> Response:
+        if request.method != "GET":
+            sandbox.after_change()
+        return response
+
+    return control
+
+
+def outcomes() -> dict[str, Any]:
+    """List the special amounts, codes and faults, for the page and for scripts."""
+    return {
+        "payments": [
+            {"amount": one.amount, "auth_code": one.code, "quick_pay_only": one.quick_pay_only, "outcome": one.says}
+            for one in special.PAYMENTS.values()
+        ],
+        "refunds": [{"amount": one.amount, "outcome": one.says} for one in special.REFUNDS.values()],
+        "call_faults": CALL_FAULTS,
+        "notification_faults": NOTIFICATION_FAULTS,
+    }
+
+
+def _given() -> dict[str, Any]:
+    """Return the JSON object of the request; no body is an empty one."""
+    if not request.get_data():
+        return {}
+    given = request.get_json(force=True, silent=True)
+    if not isinstance(given, dict):
+        raise _wrong("the body must be a JSON object")
+    return given
+
+
+def _number(value: Any, name: str, default: int | None = None) -> int:
+    try:
+        return default if value is None and default is not None else int(value)
+    except (TypeError, ValueError):
+        raise _wrong(f"{name} must be an integer") from None
+
+
+def _wrong(message: str) -> Refused:
+    return Refused(400, "PARAM_ERROR", message)
+
+
+def _json(data: Any, status: int = 200) -> Response:
+    return Response(dump(data), status, content_type="application/json")

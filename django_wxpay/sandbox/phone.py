@@ -1,0 +1,174 @@
+"""The page under ``/_sandbox/`` that plays the user's phone, and the screens that ``sign_url`` opens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from . import control, money
+from .answers import Refused
+from .clock import rfc3339
+from .contracts import OPEN, SIGNED, TERMINATED
+from .orders import NOTPAY, USERPAYING
+from .store import Row
+
+if TYPE_CHECKING:
+    from .app import Sandbox
+
+LATEST = 12
+CHANNEL_NAMES = {"miniprogram": "mini program", "app": "app", "jsapi": "JSAPI", "h5": "H5", "web": "web (QR code)"}
+
+
+def blueprint(sandbox: Sandbox) -> Blueprint:
+    phone = Blueprint("phone", __name__, template_folder="templates")
+    phone.add_app_template_filter(amount, "amount")
+    phone.add_app_template_filter(clock_time, "clock_time")
+
+    @phone.get("/")
+    def root() -> Response:
+        return redirect(url_for("phone.home"))
+
+    @phone.get("/_sandbox/")
+    def home() -> str:
+        return render_template("sandbox/home.html", **_home(sandbox))
+
+    @phone.get("/_sandbox/phone")
+    def mini_program() -> str:
+        return _session_page(sandbox, request.args.get("session_id", ""), request.args.get("return_url", ""))
+
+    @phone.get("/global/papay/contracts/login")
+    def login() -> str:
+        return _session_page(sandbox, request.args.get("os_session_id", ""), "")
+
+    @phone.get("/global/papay/contracts/sessions/show_code")
+    def show_code() -> str:
+        return render_template(
+            "sandbox/code.html", session=_session(sandbox, request.args.get("os_session_id", "")), sandbox=sandbox
+        )
+
+    @phone.post("/_sandbox/phone/sessions/<session_id>")
+    def decide(session_id: str) -> Response | tuple[str, int]:
+        session = _session(sandbox, session_id)
+        deed, came_from = request.form.get("do"), request.form.get("return_url", "")
+        result: dict[str, str] = {}
+        try:
+            if deed == "agree":
+                contract = sandbox.contracts.sign(session_id)
+                result = {"return_code": "SUCCESS", "contract_id": contract["contract_id"]}
+            elif deed == "refuse":
+                sandbox.contracts.refuse(session_id)
+                result = {"return_code": "FAIL", "return_msg": "the user refused"}
+        except Refused as refused:
+            return _session_page(sandbox, session_id, came_from, problem=refused.message), refused.status
+        sandbox.after_change()
+        return redirect(_way_back(session, came_from, result), 303)
+
+    @phone.post("/_sandbox/phone/contracts/<contract_id>/terminate")
+    def terminate(contract_id: str) -> Response:
+        return _done(sandbox, lambda: sandbox.contracts.terminate_by_user(contract_id))
+
+    @phone.post("/_sandbox/phone/orders/<transaction_id>")
+    def pay(transaction_id: str) -> Response:
+        deed = sandbox.orders.user_refuses if request.form.get("do") == "refuse" else sandbox.orders.user_pays
+        return _done(sandbox, lambda: deed(transaction_id))
+
+    @phone.post("/_sandbox/phone/faults")
+    def order_fault() -> Response:
+        target, _, kind = request.form.get("fault", "").partition(":")
+        if request.form.get("do") == "clear":
+            return _done(sandbox, sandbox.faults.remove)
+        return _done(
+            sandbox,
+            lambda: sandbox.faults.add(
+                kind, target=target, path=request.form.get("path", "").strip(), times=int(request.form["times"])
+            ),
+        )
+
+    return phone
+
+
+def amount(minor: int, currency: str) -> str:
+    return f"{money.major_text(minor, currency)} {currency}"
+
+
+def clock_time(moment: float) -> str:
+    return rfc3339(moment)[11:19]
+
+
+def _home(sandbox: Sandbox) -> dict[str, Any]:
+    sandbox.settle()
+    store = sandbox.store
+    return {
+        "sandbox": sandbox,
+        "version": control.version(sandbox),
+        "waiting": store.all("SELECT * FROM sessions WHERE state = ? ORDER BY created_at DESC", OPEN),
+        "paying": store.all(
+            "SELECT * FROM orders WHERE trade_state IN (?, ?) ORDER BY created_at DESC", USERPAYING, NOTPAY
+        ),
+        "signed": store.all(
+            "SELECT * FROM contracts WHERE state = ? ORDER BY signed_at DESC LIMIT ?", SIGNED, 4 * LATEST
+        ),
+        "ended": store.all(
+            "SELECT * FROM contracts WHERE state = ? ORDER BY terminated_at DESC LIMIT ?", TERMINATED, LATEST
+        ),
+        "orders": store.all(
+            "SELECT *, (SELECT SUM(refund) FROM refunds WHERE refunds.transaction_id = orders.transaction_id "
+            "AND refunds.status = 'SUCCESS') AS refunded FROM orders WHERE success_at IS NOT NULL "
+            "ORDER BY success_at DESC LIMIT ?",
+            LATEST,
+        ),
+        "notifications": sandbox.notifications.all(LATEST)[::-1],
+        "calls": store.all("SELECT * FROM calls ORDER BY seq DESC LIMIT ?", LATEST),
+        "faults": sandbox.faults.all(),
+        "outcomes": control.outcomes(),
+        "channel_names": CHANNEL_NAMES,
+    }
+
+
+def _session(sandbox: Sandbox, session_id: str) -> Row:
+    sandbox.settle()
+    try:
+        return sandbox.contracts.session(session_id)
+    except Refused:
+        abort(404, "There is no such signing session in this sandbox.")
+
+
+def _session_page(sandbox: Sandbox, session_id: str, came_from: str, *, problem: str = "") -> str:
+    session = _session(sandbox, session_id)
+    return render_template(
+        "sandbox/session.html",
+        session=session,
+        sandbox=sandbox,
+        came_from=came_from if _is_web(came_from) else "",
+        channel=CHANNEL_NAMES[session["channel"]],
+        problem=problem,
+    )
+
+
+def _way_back(session: Row, came_from: str, result: dict[str, str]) -> str:
+    """Return where the user goes afterwards.
+
+    A mini program gets what ``extraData`` would hold as query parameters; other channels return to the plain
+    ``return_url``; without one the user stays on the session's page.
+    """
+    if _is_web(came_from):
+        parts = urlsplit(came_from)
+        query = "&".join(part for part in (parts.query, urlencode(result)) if part)
+        return urlunsplit(parts._replace(query=query))
+    return session["return_url"] or url_for("phone.mini_program", session_id=session["session_id"])
+
+
+def _is_web(address: str) -> bool:
+    return urlsplit(address).scheme in ("http", "https")
+
+
+def _done(sandbox: Sandbox, deed: Any) -> Response:
+    try:
+        deed()
+    except (Refused, ValueError) as problem:
+        abort(409, str(problem))
+    sandbox.after_change()
+    return redirect(url_for("phone.home"), 303)

@@ -1,0 +1,108 @@
+import time
+
+import pytest
+import requests
+
+from django_wxpay.sandbox import ConnectionClosed, LostAnswer, Refused
+from django_wxpay.sandbox.faults import CALL_FAULTS
+
+DEDUCT = "/v3/global/papay/transactions"
+
+
+@pytest.fixture
+def contract(shop):
+    return shop.signed()
+
+
+def made(shop):
+    return len(shop.sandbox.describe()["orders"])
+
+
+def test_a_lost_answer_was_carried_out(shop, contract):
+    shop.sandbox.fault("lost_answer", DEDUCT)
+    with pytest.raises(requests.ReadTimeout) as raised:
+        shop.deduct(contract, "d1")
+    assert isinstance(raised.value.__cause__, LostAnswer) and made(shop) == 1
+    assert shop.deduct(contract, "d1").json()["code"] == "ORDER_PAID"
+
+
+def test_a_closed_connection_did_nothing(shop, contract):
+    shop.sandbox.fault("closed_connection", DEDUCT)
+    with pytest.raises(requests.ConnectionError) as raised:
+        shop.deduct(contract, "d1")
+    assert isinstance(raised.value.__cause__, ConnectionClosed) and made(shop) == 0
+
+
+@pytest.mark.parametrize(("when", "orders"), [("before", 0), ("after", 1)])
+def test_a_500_comes_before_or_after_it_was_done(shop, contract, when, orders):
+    shop.sandbox.fault("error_500", DEDUCT, when=when, status=502)
+    answer = shop.deduct(contract, "d1")
+    assert (answer.status_code, answer.json()["code"], made(shop)) == (502, "SYSTEM_ERROR", orders)
+
+
+def test_a_429_may_carry_retry_after(shop, contract):
+    shop.sandbox.fault("error_429", DEDUCT, retry_after=7, code="RATELIMIT_EXCEEDED")
+    answer = shop.deduct(contract, "d1")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+    assert (answer.json()["code"], made(shop)) == ("RATELIMIT_EXCEEDED", 0)
+
+
+def test_any_refusal_can_be_ordered(shop, contract):
+    shop.sandbox.fault("refuse", DEDUCT, status=403, code="RULE_LIMIT")
+    assert shop.deduct(contract, "d1").json()["code"] == "RULE_LIMIT"
+
+
+@pytest.mark.parametrize("kind", ["bad_signature", "probe", "garbage", "empty", "wrong_serial", "stale"])
+def test_a_spoilt_answer_was_carried_out(shop, contract, kind):
+    shop.sandbox.fault(kind, DEDUCT)
+    answer = shop.deduct(contract, "d1")
+    assert answer.status_code == 200 and made(shop) == 1
+    if kind in ("bad_signature", "probe"):
+        assert not shop.verifies(answer.headers, answer.content)
+    elif kind == "stale":
+        assert int(answer.headers["Wechatpay-Timestamp"]) < time.time() - 300
+    elif kind == "wrong_serial":
+        assert answer.headers["Wechatpay-Serial"] != shop.merchant["platform_serial"]
+    else:
+        assert shop.verifies(answer.headers, answer.content)
+    if kind == "probe":
+        assert answer.headers["Wechatpay-Signature"].startswith("WECHATPAY/SIGNTEST/")
+        assert len(answer.headers["Wechatpay-Signature"]) == 355
+
+
+def test_an_unsigned_answer_still_has_its_request_id(shop):
+    shop.sandbox.fault("unsigned")
+    answer = shop.get("/v3/certificates")
+    assert "Wechatpay-Signature" not in answer.headers and answer.headers["Request-ID"]
+
+
+def test_a_slow_answer_is_a_timeout_for_the_impatient(shop, contract):
+    shop.sandbox.fault("slow", DEDUCT, seconds=30)
+    with pytest.raises(requests.ReadTimeout):
+        shop.deduct(contract, "d1")
+    assert made(shop) == 1
+
+
+def test_faults_are_counted_skipped_and_matched(shop):
+    shop.sandbox.fault("refuse", "/v3/*/certificates", method="get", times=2, skip=1)
+    statuses = [shop.get("/v3/global/certificates").status_code for _ in range(4)]
+    assert statuses == [200, 403, 403, 200]
+    shop.sandbox.fault("refuse", "/v3/cert", times=-1)
+    assert {shop.get("/v3/certificates").status_code for _ in range(5)} == {403}
+    assert shop.get("/v3/global/certificates").status_code == 200
+    shop.sandbox.faults.remove()
+    assert shop.get("/v3/certificates").status_code == 200
+
+
+def test_a_badly_signed_request_uses_no_fault_up(shop):
+    shop.sandbox.fault("refuse")
+    shop.request("GET", "/v3/certificates", headers={"Authorization": ""})
+    assert len(shop.sandbox.faults.all()) == 1
+
+
+def test_unknown_faults_are_refused(shop):
+    with pytest.raises(Refused):
+        shop.sandbox.fault("meteor")
+    with pytest.raises(Refused):
+        shop.sandbox.fault("slow", times=0)
+    assert "slow" in CALL_FAULTS
