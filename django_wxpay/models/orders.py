@@ -49,9 +49,14 @@ class Order(WireObject):
         State.PAYERROR: frozenset({State.CLOSED, State.REVOKED}),
         State.REVOKED: frozenset(),
     }
+    _OPEN = frozenset({State.NOTPAY, State.USERPAYING})
     EARLIER = {
-        State.REFUND: frozenset({State.SUCCESS}),
-        State.REVOKED: frozenset({State.CLOSED, State.PAYERROR}),
+        State.REFUSED: frozenset({State.NOTPAY}),
+        State.SUCCESS: _OPEN,
+        State.REFUND: _OPEN | {State.SUCCESS},
+        State.CLOSED: _OPEN,
+        State.PAYERROR: _OPEN,
+        State.REVOKED: _OPEN | {State.CLOSED, State.PAYERROR},
     }
 
     state = models.CharField(_("trade_state"), max_length=32, choices=State.choices, default=State.CREATED)

@@ -35,7 +35,10 @@ class Refund(WireObject):
     }
     FINAL = frozenset({State.SUCCESS, State.CLOSED, State.REFUSED})
     GIVES_BACK = frozenset({State.CLOSED, State.REFUSED})  # what was reserved is refundable again
-    EARLIER = {State.SUCCESS: frozenset({State.ABNORMAL})}
+    EARLIER = {
+        State.SUCCESS: frozenset({State.PROCESSING, State.ABNORMAL}),
+        State.CLOSED: frozenset({State.PROCESSING, State.ABNORMAL}),
+    }
 
     state = models.CharField(_("status"), max_length=32, choices=State.choices, default=State.CREATED)
     order = models.ForeignKey(

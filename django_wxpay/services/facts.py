@@ -116,7 +116,7 @@ def move(row, state, fact, changes, note=""):
     if state in row.MOVES[row.state]:
         _write(row, state, fact, changes, note)
         return Applied(Outcome.APPLIED, row)
-    if state not in row.FINAL or not row.is_final or state in row.EARLIER.get(row.state, ()):
+    if not row.is_final or state in row.EARLIER.get(row.state, ()):
         _learn(row, fact, changes)
         return Applied(Outcome.STALE, row, f"we know {row.state} already")
     if fact.source == Source.QUERY and fact.begun_at > row.state_at:

@@ -1,14 +1,29 @@
-"""Ask a Celery worker to look at once, after the commit. Only a hint: beat asks again, truth lies in rows."""
+"""Ask a Celery worker to look at once, after the commit. Only a hint: beat asks again, truth lies in rows.
 
+A thread speaks to the broker. One that is out of reach holds its caller for seconds (refused: Redis' client tries ten
+times) or minutes (no answer), and WeChat Pay waits five seconds for an acknowledgement.
+"""
+
+import atexit
 import logging
+import os
+import threading
 import time
 
 from celery import current_app
 from django.db import transaction
 
 logger = logging.getLogger(__name__)
-QUIET_SECONDS = 30  # after a broker's failure nobody waits for it again so soon
+QUIET_SECONDS = 30  # after a broker's failure nobody tries it again so soon
+EXIT_SECONDS = 2  # a process that ends waits that long for a hint to leave
 
+# Celery's current app is that of the thread it was made in, unless the shop called `set_default()`. A server's other
+# threads would get a nameless one that knows no broker.
+_app_at_start = current_app._get_current_object()
+
+_lock = threading.Lock()
+_wanted = set()  # (app, task): many hints at once are one message
+_thread = None
 _quiet_until = 0.0
 
 
@@ -17,15 +32,62 @@ def after_commit(task, unless=None):
 
     unless: asked then; when true, nobody is woken.
     """
-    transaction.on_commit(lambda: _queue(task, unless), robust=True)
+    transaction.on_commit(lambda: _hint(task, unless), robust=True)
 
 
-def _queue(task, unless):
-    global _quiet_until
+def _hint(task, unless):
+    global _thread
     if (unless is not None and unless()) or time.monotonic() < _quiet_until:
         return
+    with _lock:
+        _wanted.add((_app(), task))
+        if _thread is None:
+            _thread = threading.Thread(target=_queue_all, name="wxpay-wake", daemon=True)
+            _thread.start()
+
+
+def _app():
+    app = current_app._get_current_object()
+    return _app_at_start if app.main == "default" else app
+
+
+def _queue_all():
+    """The thread: it ends when nothing is wanted any more."""
+    global _thread
+    while True:
+        with _lock:
+            if not _wanted:
+                _thread = None
+                return
+            app, task = _wanted.pop()
+        _queue(app, task)
+
+
+def _queue(app, task):
+    global _quiet_until
+    if time.monotonic() < _quiet_until:
+        return
     try:
-        current_app.send_task(f"django_wxpay.tasks.{task}", retry=False, ignore_result=True)
+        app.send_task(f"django_wxpay.tasks.{task}", retry=False, ignore_result=True)
     except Exception as error:  # whatever the broker does, the caller's work is committed and beat will do the rest
         _quiet_until = time.monotonic() + QUIET_SECONDS
         logger.warning("could not queue task=%s error=%s: beat will do it", task, type(error).__name__)
+
+
+def wait(seconds):
+    """Wait until the hints are with the broker, at most that long; returns whether they are."""
+    thread = _thread
+    if thread is not None:
+        thread.join(seconds)
+    return _thread is None
+
+
+def _after_fork():
+    global _lock, _thread
+    _lock, _thread = threading.Lock(), None
+    _wanted.clear()
+
+
+atexit.register(wait, EXIT_SECONDS)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

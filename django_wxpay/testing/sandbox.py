@@ -8,6 +8,7 @@ from django.test import Client as BrowserlessClient
 from django.test import override_settings
 from django.urls import reverse
 
+from .. import conf
 from ..sandbox import create_app
 from ..sandbox.transport import WSGIAdapter
 from ..services import contracts, orders, refunds, transitions
@@ -80,6 +81,11 @@ class WxpaySandbox:
         """The user ends the contract inside WeChat. Returns the refreshed contract."""
         self.wechat.contracts.terminate_by_user(contract.contract_id)
         return self._after(contract)
+
+    def refund_elsewhere(self, order, amount):
+        """Somebody refunds in the merchant platform; we are notified once it is done."""
+        notify_url = conf.merchant(order.merchant).notify_url
+        return self.wechat.refunds.make_elsewhere(order.out_trade_no, amount, notify_url=notify_url)
 
     def advance(self, seconds):
         """WeChat Pay's clock moves on: refunds finish, notifications are repeated. Ours stays."""

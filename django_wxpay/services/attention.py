@@ -1,0 +1,64 @@
+"""What needs a person today: the rows that the app cannot bring to their end by itself, or not for some time."""
+
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from ..models import Discrepancy, MerchantState, Notification, Operation, PlatformCertificate, Refund, Transition
+
+IN_DOUBT_FOR = timedelta(minutes=10)  # younger doubts are usually gone by themselves
+EXPIRING_WITHIN = timedelta(days=7)
+
+
+def open_discrepancies():
+    """What does not fit, and nobody has said yet what became of it."""
+    return Discrepancy.objects.filter(state=Discrepancy.State.OPEN)
+
+
+def abnormal_refunds():
+    """Refunds whose money could not be delivered."""
+    return Refund.objects.filter(state=Refund.State.ABNORMAL)
+
+
+def operations_in_doubt():
+    """What we asked some time ago and still do not know the outcome of."""
+    return Operation.objects.open().filter(
+        state__in=(Operation.State.UNKNOWN, Operation.State.SENT), created_at__lt=timezone.now() - IN_DOUBT_FOR
+    )
+
+
+def operations_unsent():
+    """What was written down some time ago and still was not sent: is a worker running?
+
+    Later refunds of one order wait for their turn, hence those whose time has come only.
+    """
+    late = timezone.now() - IN_DOUBT_FOR
+    return Operation.objects.open().filter(state=Operation.State.PLANNED, next_try_at__lt=late)
+
+
+def failed_notifications():
+    """Genuine messages that could not be processed."""
+    return Notification.objects.filter(state=Notification.State.FAILED)
+
+
+def waiting_notifications():
+    """Genuine messages about something we do not know (yet)."""
+    return Notification.objects.filter(state=Notification.State.WAITING)
+
+
+def parked_transitions():
+    """What the shop's receivers failed to take, so often that we stopped trying."""
+    return Transition.objects.parked()
+
+
+def expiring_certificates():
+    """Merchants' newest certificates that end soon; older ones may end as they like."""
+    soon = timezone.now() + EXPIRING_WITHIN
+    safe = PlatformCertificate.objects.filter(expire_time__gt=soon).values("mchid")
+    return PlatformCertificate.objects.filter(expire_time__lte=soon).exclude(mchid__in=safe)
+
+
+def troubled_merchants():
+    """Merchants whose certificates could not be refreshed, or who were asked to slow down."""
+    return MerchantState.objects.filter(Q(slow_until__gt=timezone.now()) | ~Q(refresh_error=""))
