@@ -154,28 +154,33 @@ class BaseClient:
         query: Mapping[str, str | int] | None = None,
         body: Mapping[str, Any] | None = None,
         wechatpay_serial: str = "",
+        also: tuple[str, ...] = (),
     ) -> Answer:
         """Make one call and return its verified answer (2xx).
 
         path: percent-encoded where needed. query: values that are ``""`` are left out. wechatpay_serial: the
-        key that sensitive fields were encrypted with; by default the one answers should be signed with.
+        key that sensitive fields were encrypted with; by default the one answers should be signed with. also:
+        codes of refusals (4xx) that are answers to this call, when they are proven.
 
         Raises RequestNotSent, OutcomeUnknown (also for a 2xx that is not proven), APIError and its kinds. A
         GET changes nothing: when its answer is not proven, or the connection broke, it is asked once again.
         """
         content = serialise(body)
-        target = _target(path, query)
+        target = target_of(path, query)
         try:
-            return self._call(method, target, content, wechatpay_serial)
+            return self._call(method, target, content, wechatpay_serial, also)
         except OutcomeUnknown as error:
             if method != "GET" or not _worth_repeating(error):
                 raise
-        return self._call(method, target, content, wechatpay_serial)
+        return self._call(method, target, content, wechatpay_serial, also)
 
-    def _call(self, method: str, target: str, content: bytes, wechatpay_serial: str) -> Answer:
+    def _call(self, method: str, target: str, content: bytes, wechatpay_serial: str, also: tuple[str, ...]) -> Answer:
         raw = self.exchange(method, target, content, wechatpay_serial=wechatpay_serial)
         if not 200 <= raw.status < 300:
-            raise self.refusal(raw)
+            refusal = self.refusal(raw)
+            if isinstance(refusal, APIError) and refusal.verified and refusal.means(*also):
+                return decode(raw)
+            raise refusal
         prove(raw, self.keys.find, self.clock())
         return decode(raw)
 
@@ -194,7 +199,7 @@ class BaseClient:
             outcome = f"{outcome} {type(error).__name__}".strip()
             raise
         finally:
-            self.log(method, target, outcome, request_id, time.monotonic() - started)
+            self.log(method, target, outcome or "failed", request_id, time.monotonic() - started)
 
     def open(
         self,
@@ -315,7 +320,8 @@ def decode(raw: RawAnswer) -> Answer:
     return Answer(raw.status, data, raw.body.decode(), raw.request_id, raw.server_time)
 
 
-def _target(path: str, query: Mapping[str, str | int] | None) -> str:
+def target_of(path: str, query: Mapping[str, str | int] | None) -> str:
+    """Return a path with its query; values that are ``""`` are left out."""
     given = {name: value for name, value in (query or {}).items() if value != ""}
     return f"{path}?{urlencode(given)}" if given else path
 

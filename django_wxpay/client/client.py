@@ -5,15 +5,22 @@ from __future__ import annotations
 from functools import cached_property
 
 from .base import BaseClient
+from .bills import Bills
 from .certificates import Certificates
 from .contracts import Contracts
 from .notifications import Notifications
 from .orders import Orders
 from .refunds import Refunds
+from .settlements import Settlements
 
 
 class Client(BaseClient):
     """One merchant's client; parameters as `BaseClient` says. Make one per merchant, and keep it."""
+
+    @cached_property
+    def bills(self) -> Bills:
+        """Statements."""
+        return Bills(self)
 
     @cached_property
     def certificates(self) -> Certificates:
@@ -39,3 +46,8 @@ class Client(BaseClient):
     def refunds(self) -> Refunds:
         """Refunds of payments."""
         return Refunds(self)
+
+    @cached_property
+    def settlements(self) -> Settlements:
+        """Money paid out, or to be."""
+        return Settlements(self)

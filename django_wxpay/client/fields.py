@@ -186,6 +186,16 @@ def china_day(name: str, value: object) -> str:
     return checked
 
 
+def auth_code(name: str, value: object, prefixes: Collection[str]) -> str:
+    """Return a payment code: 18 digits, the first two among ``prefixes``."""
+    checked = text(name, value, 64)
+    if len(checked) != 18 or not _DIGITS.fullmatch(checked):
+        _refuse(name, "must have 18 digits")
+    if checked[:2] not in prefixes:
+        _refuse(name, "is no payment code of WeChat Pay (its first two digits are not among those known)")
+    return checked
+
+
 def one_of(**numbers: str) -> tuple[str, str]:
     """Return the only pair of name and value that is not empty: calls that take either of two numbers."""
     given = [(name, value) for name, value in numbers.items() if value]

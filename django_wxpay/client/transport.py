@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -150,7 +150,9 @@ class Transport:
         tried = ", ".join(self.hosts)
         raise RequestNotSent(f"No connection to {tried} ({type(failure).__name__}): nothing was sent.") from failure
 
-    def chunks(self, response: requests.Response, *, limit: int, seconds: float | None = None) -> Iterator[bytes]:
+    def chunks(
+        self, response: requests.Response, *, limit: int, seconds: float | None = None
+    ) -> Generator[bytes, None, None]:
         """Yield an answer's body, decompressed, piece by piece.
 
         Raises OutcomeUnknown when it breaks off, has more than ``limit`` bytes, or takes longer than
