@@ -9,7 +9,7 @@ from django.utils import timezone
 from .. import conf
 from ..client import fields
 from ..client.errors import NotFound
-from ..exceptions import ContractNotSigned, DeductionPending
+from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
 from ..models import Action, Contract, Operation, Outcome, Source
 from . import operations, polling, remote, transactions
 from .facts import Applied, Fact, Known, differences, identity, move, refuse
@@ -155,8 +155,9 @@ class Sign(operations.Ask):
 def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchid=None, sub_appid=None, by=None):
     """Take over a contract that another system signed: query it, then keep a verified row.
 
-    Returns the `Contract`; the known row when we have it. Raises APIError (NotFound: not signed there),
-    OutcomeUnknown, InvalidField. Only reads from WeChat Pay.
+    Returns the `Contract`; the known row when we have it. Receivers hear of it as of any signature: the transition's
+    note is "adopted". Raises APIError (NotFound: not signed there), OutcomeUnknown, InvalidField, NotAllowedNow (it
+    is not what you say: nothing is kept). Only reads from WeChat Pay.
 
     Source: APIv3 manual, auto-debit, "Query contract", GET /v3/global/papay/contracts/out-contract-code/{…}.
     """
@@ -175,8 +176,11 @@ def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchi
         if known is None:
             contract.user_display_name = str(answer.data.get("user_display_name", ""))[:32]
             contract.save()
-        fact = Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at, user=by)
-        return apply_contract(fact).row
+        fact = Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at, user=by, note="adopted")
+        applied = apply_contract(fact)
+        if known is None and applied.outcome != Outcome.APPLIED:
+            raise NotAllowedNow(f"Contract {out_contract_code} at WeChat Pay {applied.why}: it was not adopted.")
+        return applied.row
 
     return transactions.run(work)
 
@@ -268,7 +272,7 @@ def _not_there(contract):
 
     def work():
         row = Contract.objects.select_for_update().get(pk=contract.pk)
-        if row.state == State.PENDING and row.expired_time + EXPIRY_GRACE < now:
+        if row.state == State.PENDING and (row.expired_time is None or row.expired_time + EXPIRY_GRACE < now):
             move(row, State.EXPIRED, Fact(remote.merchant_of(row), {}, Source.CLOCK), {})
         else:
             row_poll = polling.next_poll_at(row, row.state, Source.QUERY)

@@ -30,11 +30,11 @@ class Fact:
     begun_at: datetime | None = None
     event_type: str = ""
     user: Any = None
+    note: str = ""
 
     @classmethod
-    def from_answer(cls, row, answer, *, source=Source.ANSWER, begun_at=None, user=None):
-        merchant = conf.merchant(row.merchant)
-        return cls(merchant, answer.data or {}, source, text=answer.text, begun_at=begun_at, user=user)
+    def from_answer(cls, row, answer, *, source=Source.ANSWER, **known):
+        return cls(conf.merchant(row.merchant), answer.data or {}, source, text=answer.text, **known)
 
     def get(self, path):
         """The value at a dotted path, None when absent."""
@@ -139,7 +139,7 @@ def _write(row, state, fact, changes, note):
         raise LostRace(f"{row.subject} {row.number} left {old} meanwhile")
     for name, value in values.items():
         setattr(row, name, value)
-    transitions.record(row, old, source=fact.source, evidence=fact.text, note=note, user=fact.user)
+    transitions.record(row, old, source=fact.source, evidence=fact.text, note=note or fact.note, user=fact.user)
     logger.info("%s moved number=%s from=%s to=%s source=%s", row.subject, row.number, old, state, fact.source)
 
 

@@ -118,9 +118,9 @@ def refuse_if_pending(row, supersede=()):
         return
     if pending.action in supersede:
         in_flight_until = busy_until(pending)
-        if in_flight_until is None or in_flight_until <= timezone.now():
-            finish(pending, pending.state, error_message="given up for another request")
+        if (in_flight_until is None or in_flight_until <= timezone.now()) and _give_up(pending):
             return
+        in_flight_until = in_flight_until or timezone.now()
         raise OperationPending(
             f"{pending.action} of {row.subject} {row.number} may still be under way; "
             f"try again after {timezone.localtime(in_flight_until):%H:%M:%S}. Nothing was sent."
@@ -129,6 +129,17 @@ def refuse_if_pending(row, supersede=()):
         f"{pending.get_action_display()} of {row.subject} {row.number} has no outcome yet ({pending.state}). "
         "Nothing was sent; it is being found out, try again when it is known."
     )
+
+
+def _give_up(operation):
+    """Close an operation for the sake of another; False when somebody began to send it at this moment."""
+    state = State.REFUSED if operation.sent_at is None else State.UNKNOWN
+    as_seen = Operation.objects.filter(pk=operation.pk, state=operation.state, attempts=operation.attempts)
+    gone = as_seen.filter(open_key__isnull=False).update(
+        state=state, open_key=None, leased_until=None, next_try_at=None, finished_at=timezone.now(),
+        error_message="given up for another request",
+    )  # fmt: skip
+    return bool(gone)
 
 
 def busy_until(operation):

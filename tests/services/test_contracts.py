@@ -9,12 +9,13 @@ from django_wxpay.exceptions import (
     CalledInTransaction,
     ContractNotSigned,
     DeductionPending,
+    NotAllowedNow,
     OperationPending,
     ReferenceReused,
 )
 from django_wxpay.models import Contract, Discrepancy, Operation, Transition
 from django_wxpay.services import contracts, operations, orders
-from django_wxpay.testing import make_contract, make_order
+from django_wxpay.testing import make_contract
 
 pytestmark = pytest.mark.django_db
 ASKED = {"plan_id": 12345, "user_display_name": "Li M.", "openid": "o-one"}
@@ -229,3 +230,14 @@ def test_what_nobody_signed_cannot_be_adopted(wxpay_sandbox):
     with pytest.raises(NotFound):
         contracts.adopt(out_contract_code="c" * 32, plan_id=12345)
     assert not Contract.objects.exists()
+
+
+def test_another_plan_than_said_is_not_adopted(wxpay_sandbox):
+    contract = wxpay_sandbox.signed_contract()
+    code = contract.out_contract_code
+    Transition.objects.all().delete()
+    Contract.objects.all().delete()
+    with pytest.raises((NotAllowedNow, NotFound)):
+        contracts.adopt(out_contract_code=code, plan_id=contract.plan_id + 1)
+    assert not Contract.objects.exists()
+    assert not Discrepancy.objects.exists()

@@ -5,6 +5,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
+from django_wxpay.conf import merchant
 from django_wxpay.exceptions import (
     CalledInTransaction,
     ContractNotSigned,
@@ -13,7 +14,6 @@ from django_wxpay.exceptions import (
     OrderPaid,
     ReferenceReused,
 )
-from django_wxpay.conf import merchant
 from django_wxpay.models import Discrepancy, MerchantState, Operation, Order, Source, Transition
 from django_wxpay.sandbox.special import PAYMENT_AMOUNTS
 from django_wxpay.services import operations, orders
