@@ -63,11 +63,11 @@ class Demo:
         }
 
     def start(self) -> None:
-        self._start("sandbox", lambda: _answers(f"{self.sandbox}/_sandbox/"))  # it writes the merchant's keys first
+        self._start("sandbox", lambda: _answers(f"{self.sandbox}/_sandbox/state"))  # it writes the merchant's keys first
         self.processes.run(sys.executable, "-m", "django", "migrate", "--verbosity", "0")
         self.processes.run(sys.executable, "-m", "django", "shop_staff", *STAFF)
         self._start("web", lambda: _answers(self.shop))
-        self._start("worker", lambda: self.processes.has_said("worker", " ready."))
+        self._start("worker", lambda: self.processes.has_said("worker", "The worker is ready."))
 
     def _start(self, name, is_ready) -> None:
         self.processes.start(name, sys.executable, *self._commands[name])

@@ -91,12 +91,23 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "polling_interval": 0.1,
 }
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # LOGGING below is for the worker, too
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE_FILENAME = str(STATE / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     **BEAT_SCHEDULE,
     "shop: renew memberships": {"task": "example_project.shop.tasks.renew_memberships", "schedule": 3600.0},
+}
+
+# What django_wxpay does and what goes wrong elsewhere; not each tick of beat.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"django_wxpay": {"level": "INFO"}},
 }
 
 # --- django_wxpay. The sandbox has written down who we are; a real shop got this when it became a merchant.

@@ -7,30 +7,54 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('django_wxpay', '0001_initial'),
+        ("django_wxpay", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Membership',
+            name="Membership",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('plan_key', models.CharField(choices=[('leaf-hkd', 'Leaf'), ('pot-hkd', 'Pot'), ('leaf-cny', 'Leaf, by post')], max_length=32, verbose_name='plan')),
-                ('chosen_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='chosen')),
-                ('paid_until', models.DateTimeField(blank=True, null=True, verbose_name='paid until')),
-                ('ended_at', models.DateTimeField(blank=True, null=True, verbose_name='ended')),
-                ('contract', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='membership', to='django_wxpay.contract', verbose_name='contract')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL, verbose_name='member')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "plan_key",
+                    models.CharField(
+                        choices=[("leaf-hkd", "Leaf"), ("pot-hkd", "Pot"), ("leaf-cny", "Leaf, by post")],
+                        max_length=32,
+                        verbose_name="plan",
+                    ),
+                ),
+                ("chosen_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="chosen")),
+                ("paid_until", models.DateTimeField(blank=True, null=True, verbose_name="paid until")),
+                ("ended_at", models.DateTimeField(blank=True, null=True, verbose_name="ended")),
+                (
+                    "contract",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="membership",
+                        to="django_wxpay.contract",
+                        verbose_name="contract",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="memberships",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="member",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'membership',
-                'verbose_name_plural': 'memberships',
-                'ordering': ['-pk'],
+                "verbose_name": "membership",
+                "verbose_name_plural": "memberships",
+                "ordering": ["-pk"],
             },
         ),
     ]

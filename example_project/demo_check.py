@@ -1,0 +1,217 @@
+"""The demo's whole story without a person, `make demo-check`: each step printed, non-zero when one is wrong.
+
+The same programs as in the live demo; members and staff are played over HTTP, the customer's phone by the sandbox's
+page and by its JSON control.
+"""
+
+import shutil
+import sys
+import time
+
+import requests
+
+from .browserless import Browser, Page
+from .demo import ROOT, STAFF, Demo
+from .processes import ProcessEnded
+
+LIMIT_SECONDS = 90
+STEP_SECONDS = 20
+
+
+class StepFailed(Exception):
+    pass
+
+
+class Story:
+    """Two members, one person of the staff, and what WeChat Pay thinks of it."""
+
+    def __init__(self, demo: Demo) -> None:
+        self.demo = demo
+        self.shop, self.sandbox = demo.shop, f"{demo.sandbox}/_sandbox"
+        self.li, self.chan, self.staff = Browser(), Browser(), Browser()
+
+    def steps(self):
+        return [
+            ("the shop shows its plans, in two currencies", self.see_plans),
+            ("Li chooses a plan and is sent to WeChat Pay", self.choose_plan),
+            ("Li agrees on the phone and is back in the shop", self.agree),
+            ("the membership is active: signed, deducted, paid HK$38.00", self.see_active),
+            ("staff refunds HK$8.00 of it in the admin", self.refund),
+            ("Li sees the refund arrive", self.see_refund),
+            ("the amount of a second refund is capped by what remains", self.refund_too_much),
+            ("a forged notification is refused", self.forge),
+            ("Chan signs in the mini program, through the REST endpoints", self.sign_by_api),
+            ("the notification of the signature is lost: polling finds out, CN¥35.00 are paid", self.see_polled),
+            ("Li terminates in the shop", self.terminate),
+            ("Chan terminates inside WeChat, the shop is told", self.terminate_in_wechat),
+            ("WeChat Pay's books agree: two contracts ended, two payments, one refund", self.compare),
+            ("nothing is left over that needs a person", self.see_nothing_open),
+        ]
+
+    # Li, in the shop's pages
+
+    def see_plans(self):
+        page = self.li.open(self.shop)
+        expect("HK$38.00" in page.text and "HK$128.00" in page.text and "CN¥35.00" in page.text, page.text)
+
+    def choose_plan(self):
+        page = self.li.open(self.shop)
+        form = next(form for form in page.forms if form["action"].endswith("/join/leaf-hkd/"))
+        self.phone = self.li.submit(page, form, name="Li Mei")
+        expect(self.phone.url.startswith(self.demo.sandbox), f"led to {self.phone.url}")
+        expect("Li Mei" in self.phone.text, self.phone.text)
+
+    def agree(self):
+        back = self.li.submit(self.phone, self.phone.form("do"), do="agree")
+        expect(back.url == f"{self.shop}/member/", f"led to {back.url}")
+
+    def see_active(self):
+        self.member_page(self.li, "Active", "Paid until", "HK$38.00", "Paid")
+
+    def see_refund(self):
+        self.member_page(self.li, "−HK$8.00", "Refunded")
+
+    def terminate(self):
+        page = self.member_page(self.li, "Terminate")
+        question = self.li.open(next(link for link in _absolute(page) if "/member/terminate/" in link))
+        after = self.li.submit(question, question.forms[-1])
+        expect("will not renew" in after.text, after.text)
+        self.member_page(self.li, "Active", "Does not renew")
+        contracts = self.state()["contracts"]
+        expect(contracts[0]["state"] == "TERMINATED", str(contracts[0]))
+
+    # Staff, in the admin
+
+    def refund(self):
+        page = self.staff.open(f"{self.shop}/admin/")
+        self.staff.submit(page, page.form("username", "password"), username=STAFF[0], password=STAFF[1])
+        self.order_url = next(
+            link for link in _absolute(self.staff.open(f"{self.shop}/admin/django_wxpay/order/"))
+            if link.endswith("/change/")
+        )  # fmt: skip
+        self.ask_refund("8.00", "late tea")
+
+    def ask_refund(self, amount, reason) -> Page:
+        question = self.staff.open(self.staff.open(self.order_url).link("/refund/"))
+        return self.staff.submit(question, question.form("amount", "reason"), amount=amount, reason=reason)
+
+    def refund_too_much(self):
+        answer = self.ask_refund("30.01", "too much")
+        expect(answer.url.endswith("/refund/"), f"accepted: {answer.url} {answer.text}")
+        expect(len(self.state()["refunds"]) == 1, "a second refund was made")
+
+    def see_nothing_open(self):
+        for model, empty in (("discrepancy", "0 discrepancies"), ("notification", "")):
+            page = self.staff.open(f"{self.shop}/admin/django_wxpay/{model}/")
+            expect(empty in page.text, page.text)
+            expect("FAILED" not in page.text, page.text)
+
+    # Chan, in the mini program
+
+    def sign_by_api(self):
+        # The mini program has a session of the shop's; here it is borrowed from the page that makes one.
+        page = self.chan.open(self.shop)
+        form = next(form for form in page.forms if form["action"].endswith("/join/leaf-cny/"))
+        self.chan.submit(page, form, name="Chan Tai Man")
+        self.chan.api = f"{self.shop}/wxpay/contracts/"
+        made = self.ask_api("POST", self.chan.api, {"offer": "pot-hkd"})
+        expect(made["launch_params"]["appId"].startswith("wx"), str(made))
+
+    def ask_api(self, method, url, body=None):
+        headers = {"X-CSRFToken": self.chan.session.cookies["csrftoken"], "Referer": self.shop}
+        answer = self.chan.session.request(method, url, json=body, headers=headers, timeout=20)
+        expect(answer.ok, f"{method} {url}: {answer.status_code} {answer.text}")
+        return answer.json()
+
+    def see_polled(self):
+        self.control("faults", target="notification", kind="lost", path="PAPAY.SIGN")
+        self.control(f"contracts/{self.state()['sessions'][-1]['session_id']}/sign")
+        self.member_page(self.chan, "Active", "CN¥35.00", "Paid")
+
+    def terminate_in_wechat(self):
+        self.control(f"contracts/{self.state()['contracts'][-1]['contract_id']}/terminate")
+        self.member_page(self.chan, "Does not renew")
+
+    # WeChat Pay's side
+
+    def forge(self):
+        answer = requests.post(
+            f"{self.shop}/wxpay/notify/default/",
+            data=b'{"id":"forged","event_type":"TRANSACTION.SUCCESS"}',
+            headers={
+                "Content-Type": "application/json",
+                "Wechatpay-Timestamp": str(int(time.time())),
+                "Wechatpay-Nonce": "forged",
+                "Wechatpay-Serial": "0123456789ABCDEF",
+                "Wechatpay-Signature": "Zm9yZ2Vk",
+            },
+            timeout=20,
+        )
+        expect(answer.status_code == 401, f"{answer.status_code} {answer.text}")
+
+    def compare(self):
+        state = self.state()
+        expect([row["state"] for row in state["contracts"]] == ["TERMINATED"] * 2, str(state["contracts"]))
+        expect(len(state["orders"]) == 2, str(state["orders"]))
+        expect([row["status"] for row in state["refunds"]] == ["SUCCESS"], str(state["refunds"]))
+
+    def state(self):
+        return requests.get(f"{self.sandbox}/state", timeout=20).json()
+
+    def control(self, path, **given):
+        answer = requests.post(f"{self.sandbox}/{path}", json=given, timeout=20)
+        expect(answer.ok, f"{path}: {answer.status_code} {answer.text}")
+        return answer.json()
+
+    def member_page(self, browser: Browser, *texts) -> Page:
+        """The member's page, as soon as it says all this."""
+        end = time.monotonic() + STEP_SECONDS
+        while True:
+            page = browser.open(f"{self.shop}/member/")
+            missing = [text for text in texts if text not in page.text]
+            if not missing:
+                return page
+            expect(time.monotonic() < end, f"after {STEP_SECONDS} s the page lacks {missing}: {page.text}")
+            time.sleep(0.25)
+
+
+def expect(holds, otherwise: str) -> None:
+    if not holds:
+        raise StepFailed(otherwise)
+
+
+def _absolute(page: Page):
+    return [requests.compat.urljoin(page.url, link) for link in page.links]
+
+
+def main() -> int:
+    begun = time.monotonic()
+    state = ROOT / "var" / "demo-check"
+    shutil.rmtree(state, ignore_errors=True)
+    demo = Demo(state, is_shown=False)
+    with demo.processes:
+        try:
+            demo.start()
+            _print_step("shop, sandbox and worker are running", begun)
+            for words, step in Story(demo).steps():
+                step_begun = time.monotonic()
+                step()
+                demo.processes.refuse_ended()
+                expect(time.monotonic() - begun < LIMIT_SECONDS, f"the story takes more than {LIMIT_SECONDS} s")
+                _print_step(words, step_begun)
+            codes = demo.processes.stop()
+            expect(codes["worker"] == 0 and codes["sandbox"] == 0, f"the programs ended with {codes}")
+            _print_step("all programs have stopped", time.monotonic())
+        except (StepFailed, ProcessEnded, LookupError, requests.RequestException) as problem:
+            print(f"  ✗ {words if 'words' in locals() else 'start'}\n\n{problem}\n\nLogs: {demo.processes.logs}")
+            return 1
+    print(f"The whole story, in {time.monotonic() - begun:.0f} s.")
+    return 0
+
+
+def _print_step(words: str, begun: float) -> None:
+    print(f"  ✓ {words} ({time.monotonic() - begun:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
