@@ -215,6 +215,8 @@ class BaseClient:
         headers = dict(self._headers)
         if serial := wechatpay_serial or self.keys.preferred_serial():
             headers["Wechatpay-Serial"] = serial
+        if method != "GET":
+            headers["Content-Length"] = str(len(content))
         if content:
             headers["Content-Type"] = "application/json"
         if accept:
@@ -223,10 +225,15 @@ class BaseClient:
             headers["Accept-Encoding"] = encoding
 
         def prepare(host: str) -> requests.PreparedRequest:
+            # Only the steps that matter: `Request.prepare` takes four times as long.
+            prepared = requests.PreparedRequest()
+            prepared.method = method
             try:
-                prepared = requests.Request(method, host + target, headers=headers, data=content).prepare()
+                prepared.prepare_url(host + target, None)
+                prepared.prepare_headers(headers)
             except (requests.RequestException, ValueError) as error:
                 raise RequestNotSent(f"The request could not be built ({type(error).__name__}).") from error
+            prepared.body = content or None
             # requests has normalised the address: what it will send is signed, not what we handed in.
             prepared.headers["Authorization"] = self.authorization(method, prepared.path_url, content)
             return prepared

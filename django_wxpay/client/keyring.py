@@ -93,8 +93,10 @@ class KeyRing:
 
     def remembered(self, serial: str) -> RSAPublicKey | None:
         """Return the key a message names when it is in memory; ask nobody."""
-        name = normal_serial(serial)
-        known = self._fixed.get(name) or self._fetched.get(name)
+        known = self._fixed.get(serial) or self._fetched.get(serial)
+        if known is None:
+            name = normal_serial(serial)
+            known = self._fixed.get(name) or self._fetched.get(name)
         return known.key if known else None
 
     def add(self, keys: Keys | None) -> None:

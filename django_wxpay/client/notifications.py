@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import crypto, signatures
 from .base import BaseClient, read_object
@@ -15,8 +14,7 @@ _ALGORITHM = "AEAD_AES_256_GCM"
 _NAME = re.compile(r"[!-~]{1,64}")
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A notification's outer part; ``resource`` is the sealed part, ``create_time`` is text as sent."""
 
     id: str
@@ -25,13 +23,10 @@ class Envelope:
     resource_type: str
     summary: str
     original_type: str
-    resource: dict[str, Any] = field(repr=False)
+    resource: dict[str, Any]
 
-    def texts(self) -> tuple[str, ...]:
-        """Return the fields that must be text."""
-        return (
-            self.id, self.create_time, self.event_type, self.resource_type, self.summary, self.original_type
-        )  # fmt: skip
+    def __repr__(self) -> str:
+        return f"<Envelope {self.id} {self.event_type}>"
 
 
 class Notifications:
@@ -67,7 +62,7 @@ class Notifications:
             sealed = (resource["ciphertext"], resource["nonce"], resource.get("associated_data") or "")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise MessageMalformed(f"The notification is not as the manual describes ({error}).") from None
-        if not all(isinstance(text, str) for text in (*sealed, *envelope.texts())):
+        if {*map(type, sealed), *map(type, envelope[:-1])} != {str}:
             raise MessageMalformed("The notification is not as the manual describes (something is no text).")
         if not (_NAME.fullmatch(envelope.id) and _NAME.fullmatch(envelope.event_type)):
             raise MessageMalformed("The notification has no proper id or event_type.")

@@ -17,17 +17,19 @@ _LONGEST_SIGNATURE = 4096
 _NEEDED = ("Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Serial", "Wechatpay-Signature")
 
 
-def _header(headers: Mapping[str, str], name: str) -> str | None:
-    value = headers.get(name)
-    if value is None:  # a plain dictionary, spelled in another case
-        lower = name.lower()
-        value = next((text for key, text in headers.items() if key.lower() == lower), None)
-    return value
+def _in_any_case(headers: Mapping[str, str]) -> tuple[str, str, str, str, str | None]:
+    """Return the five headers from a plain dictionary, which spells them in its own way."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    missing = [name for name in _NEEDED if lower.get(name.lower()) is None]
+    if missing:
+        raise SignatureInvalid(f"Not signed: {', '.join(missing)} missing.")
+    timestamp, nonce, serial, signature = (lower[name.lower()] for name in _NEEDED)
+    return timestamp, nonce, serial, signature, lower.get("wechatpay-signature-type")
 
 
 def are_present(headers: Mapping[str, str]) -> bool:
     """Say whether a message carries a signature at all, good or bad."""
-    return _header(headers, "Wechatpay-Signature") is not None
+    return any(name.lower() == "wechatpay-signature" for name in headers)
 
 
 def check(
@@ -43,12 +45,12 @@ def check(
 
     A probe (``WECHATPAY/SIGNTEST/…``) needs no branch of its own: it fails like any forgery.
     """
-    timestamp, nonce, serial, signature = (_header(headers, name) for name in _NEEDED)
+    get = headers.get
+    timestamp, nonce = get("Wechatpay-Timestamp"), get("Wechatpay-Nonce")
+    serial, signature = get("Wechatpay-Serial"), get("Wechatpay-Signature")
+    kind = get("Wechatpay-Signature-Type")
     if timestamp is None or nonce is None or serial is None or signature is None:
-        found = (timestamp, nonce, serial, signature)
-        missing = [name for name, value in zip(_NEEDED, found, strict=True) if value is None]
-        raise SignatureInvalid(f"Not signed: {', '.join(missing)} missing.")
-    kind = _header(headers, "Wechatpay-Signature-Type")
+        timestamp, nonce, serial, signature, kind = _in_any_case(headers)
     if kind is not None and kind != ALGORITHM:
         raise SignatureInvalid(f"Signature type {kind[:_LONGEST]!r} is not {ALGORITHM}.")
     # A header sent twice arrives joined by a comma; which of the two was meant cannot be known.

@@ -389,6 +389,13 @@ def test_an_address_that_cannot_be_built_is_refused_before_sending():
     assert not client.wire.requests
 
 
+def test_a_header_that_cannot_be_sent_is_refused_before_sending():
+    client = make_client(user_agent="shop\r\nX-Evil: 1")
+    with pytest.raises(RequestNotSent):
+        get(client)
+    assert not client.wire.requests
+
+
 def test_a_sandbox_may_sign_with_another_key_of_the_ring():
     ring = KeyRing({PUBLIC_KEY_ID: public_pem("platform"), "PUB_KEY_ID_2": public_pem("second")})
     assert get(make_client(Reply(200, {}, name="second", serial="PUB_KEY_ID_2"), keys=ring)).data == {}

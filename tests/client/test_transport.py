@@ -1,7 +1,9 @@
 """Real sockets: hosts that are down, connections that are closed, answers that break off, forks."""
 
+import base64
 import http.server
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -10,13 +12,15 @@ from contextlib import contextmanager
 
 import pytest
 import requests
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from requests.exceptions import ProxyError, SSLError
 from urllib3 import exceptions as wire
 
 from django_wxpay.client import Client, KeyRing, transport
 from django_wxpay.client.errors import OutcomeUnknown, RequestNotSent
 
-from .wire import PUBLIC_KEY_ID, Reply, make_client, make_identity, public_pem, signed
+from .wire import PUBLIC_KEY_ID, Reply, key, make_client, make_identity, public_pem, signed
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -181,6 +185,26 @@ TUNNEL = OSError("Tunnel connection failed: 407")
 )
 def test_only_failures_of_connecting_prove_that_nothing_was_sent(error, never):
     assert transport.never_sent(error) is never
+
+
+@pytest.mark.scenario("S32")
+@pytest.mark.parametrize(
+    "target", ["/v3/中?a=中 b", "/v3/a%2fb?c=%7e~", "/v3/a b|*@'\"", "/v3/x?a=/&b=?", "/v3/../v3/x"]
+)
+def test_the_target_that_arrives_is_the_one_that_was_signed(server, client_of, target):
+    checked = []
+
+    def check(handler):
+        parts = dict(re.findall(r'(\w+)="([^"]*)"', handler.headers["Authorization"]))
+        message = f"POST\n{handler.path}\n{parts['timestamp']}\n{parts['nonce_str']}\n".encode() + b'{"a":1}\n'
+        signature = base64.b64decode(parts["signature"])
+        key("merchant").public_key().verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+        checked.append(handler.path)
+        handler.reply(200, b"{}")
+
+    server.answer = check
+    client_of(server.url).request("POST", target, body={"a": 1})
+    assert len(checked) == 1
 
 
 # -- connections
