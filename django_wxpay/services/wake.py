@@ -48,7 +48,8 @@ def _hint(task, unless):
 
 def _app():
     app = current_app._get_current_object()
-    return _app_at_start if app.main == "default" else app
+    is_nameless = app.main == "default" and not app.set_as_current
+    return _app_at_start if is_nameless else app
 
 
 def _queue_all():
