@@ -1,6 +1,6 @@
 """Include these under the path of `WXPAY["NOTIFY_URL_BASE"]` without its last part, `notify/`."""
 
-from django.urls import path
+from django.urls import include, path
 
 from .api.notifications import NotificationView
 
@@ -10,4 +10,5 @@ urlpatterns = [
     path("notify/<slug:merchant>/", NotificationView.as_view(), name="notify"),
     # The address for terminations is registered by hand, and a redirect would count as a failure.
     path("notify/<slug:merchant>", NotificationView.as_view()),
+    path("", include("django_wxpay.api.urls")),
 ]

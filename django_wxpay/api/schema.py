@@ -1,0 +1,17 @@
+"""OpenAPI by drf-spectacular when it is installed; without it the same decorators do nothing."""
+
+try:
+    from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
+except ImportError:
+
+    def extend_schema(**described):
+        return lambda described_thing: described_thing
+
+    def extend_schema_field(described):
+        return lambda described_thing: described_thing
+
+    def OpenApiResponse(*args, **described):
+        return None
+
+
+__all__ = ["OpenApiResponse", "extend_schema", "extend_schema_field"]

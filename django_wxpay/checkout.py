@@ -1,0 +1,63 @@
+"""What a shop tells us about its offers. Name your class in `WXPAY["CHECKOUT"]`.
+
+    from django_wxpay.checkout import Checkout, ContractOffer
+
+    class ShopCheckout(Checkout):
+        def contract_offer(self, request, key):
+            plan = Plan.objects.filter(slug=key, on_sale=True).first()
+            if plan is None:
+                return None
+            member = request.user
+            return ContractOffer(plan_id=plan.template, openid=member.openid, user_display_name=member.name)
+
+Customers' endpoints take the key of an offer and nothing else: the server names plan, price, merchant and openid.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class UnknownOffer(LookupError):
+    """There is no such offer, or not for this customer: answered with 404."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractOffer:
+    """What a customer may sign; the values are those of `services.contracts.sign`.
+
+    user_display_name: what the customer sees as the account that is charged, at most 32 characters, none of four
+    bytes. openid: the only user who can sign then; under sub_appid or appid. reference: leave it out unless this
+    customer may have one contract of this name for ever: the same reference always means the same row.
+    """
+
+    plan_id: int
+    user_display_name: str
+    openid: str = ""
+    channel: str = "mini_program"
+    return_url: str = ""
+    return_appid: str = ""
+    user_client_ip: str = ""
+    expires_in_seconds: int | None = None
+    reference: str | None = None
+    merchant: str = "default"
+    sub_mchid: str | None = None
+    sub_appid: str | None = None
+
+    @classmethod
+    def of(cls, answer: "ContractOffer | Mapping[str, Any] | None") -> "ContractOffer":
+        """What `contract_offer` returned, as an offer. Raises UnknownOffer for None."""
+        if answer is None:
+            raise UnknownOffer
+        return answer if isinstance(answer, cls) else cls(**answer)
+
+
+class Checkout:
+    """Base class of a shop's checkout: it knows no offers. One is made for each request."""
+
+    def contract_offer(self, request, key: str) -> "ContractOffer | Mapping[str, Any] | None":
+        """The contract that the signed-in customer (`request.user`) may sign under this key.
+
+        Return a `ContractOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
+        """
+        return None
