@@ -160,7 +160,9 @@ class Transport:
         """
         until = time.monotonic() + (self._timeout[1] if seconds is None else seconds)
         raw = response.raw
-        read = getattr(raw, "read1", raw.read)
+        # read1 returns what has come, read waits for all it was asked for. Another adapter's file may lack read1.
+        own = isinstance(getattr(response, "connection", None), PooledAdapter)
+        read = raw.read1 if own and hasattr(raw, "read1") else raw.read
         size = 0
         complete = False
         try:

@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import logging
 import re
@@ -173,6 +174,22 @@ def test_a_proven_answer_is_returned_with_its_data_text_request_id_and_time():
 def test_an_answer_without_a_date_has_no_time():
     for date in ("", "yesterday", "Sun, 99 Mar 2026 04:00:00 GMT"):
         assert get(make_client(Reply(headers={"Date": date}))).server_time is None
+
+
+def test_an_adapter_whose_file_knows_only_read_will_do():
+    class Plain:
+        def __init__(self, body):
+            self.read = io.BytesIO(body).read
+
+    client = make_client(Reply(200, {"ok": 1}))
+    build = client.wire.build_response
+
+    def build_plain(request, raw):
+        raw._fp = Plain(raw.read(decode_content=False))
+        return build(request, raw)
+
+    client.wire.build_response = build_plain
+    assert get(client).data == {"ok": 1}
 
 
 def test_a_204_is_proven_over_its_empty_body_and_has_no_data():
