@@ -1,0 +1,115 @@
+"""Another process of the shop: `python -m tests.real.actor '[action, {arguments}, [defences], "step"]'`.
+
+It does one thing and prints what came of it as JSON. With a step such as "operations._claim:after" it kills itself
+there with signal 9, as a machine that loses its power does.
+"""
+
+import base64
+import functools
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+
+import django
+from django.conf import settings
+
+
+def deduct(contract, reference, amount=3800):
+    from django_wxpay.models import Contract
+    from django_wxpay.services import orders
+
+    contract = Contract.objects.get(pk=contract)
+    order = orders.deduct(contract, amount=amount, currency="HKD", description="March", reference=reference)
+    return {"out_trade_no": order.out_trade_no, "state": order.state}
+
+
+def refund(order, reference, amount):
+    from django_wxpay.models import Order
+    from django_wxpay.services import refunds
+
+    made = refunds.create(Order.objects.get(pk=order), amount=amount, reference=reference)
+    return {"out_refund_no": made.out_refund_no, "state": made.state}
+
+
+def terminate(contract):
+    from django_wxpay.models import Contract
+    from django_wxpay.services import contracts
+
+    return {"state": contracts.terminate(Contract.objects.get(pk=contract)).state}
+
+
+def send_due():
+    from django_wxpay.services import operations
+
+    return operations.send_due()
+
+
+def receive(headers, body):
+    from django_wxpay.services import notifications
+
+    return notifications.receive("default", headers, base64.b64decode(body)).state
+
+
+def deliver_due(diary, sleeps=0):
+    """Deliver to a receiver that writes into the database and into a file, and then takes its time."""
+    from django_wxpay import signals
+    from django_wxpay.services import transitions
+
+    def receiver(sender, transition, **kwargs):
+        write_into_database(transition)
+        with open(diary, "a") as file:
+            file.write(f"{transition.pk}\n")
+        time.sleep(sleeps)
+
+    signals.state_changed.connect(receiver)
+    return transitions.deliver_due()
+
+
+def write_into_database(transition):
+    """What the shop's receiver remembers of a transition. Its table has no constraint that would hide a second time."""
+    from django.contrib.sessions.models import Session
+    from django.utils import timezone
+
+    key = f"{transition.pk}-{os.urandom(6).hex()}"
+    Session.objects.create(session_key=key, session_data="", expire_date=timezone.now())
+
+
+ACTIONS = {action.__name__: action for action in (deduct, refund, terminate, send_due, receive, deliver_due)}
+
+
+def die_at(step):
+    """Kill this process before or after a function of a service: "module.function:before"."""
+    where, _, when = step.partition(":")
+    module_name, _, name = where.rpartition(".")
+    module = importlib.import_module(f"django_wxpay.services.{module_name}")
+    original = getattr(module, name)
+
+    @functools.wraps(original)
+    def last_step(*args, **kwargs):
+        if when == "after":
+            original(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(module, name, last_step)
+
+
+def main(action, arguments, without, dies):
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    django.setup()
+    from tests.celery_app import app
+    from tests.real import weaken
+    from tests.real.world import settings_of_test
+
+    app.set_default()
+    settings.WXPAY = settings_of_test()
+    weaken.take_out(*without)
+    if dies:
+        die_at(dies)
+    print(json.dumps(ACTIONS[action](**arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main(*json.loads(sys.argv[1]))

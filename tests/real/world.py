@@ -1,0 +1,295 @@
+"""The real world of these tests: the sandbox, shops and workers as processes, their messages over sockets.
+
+Nothing in here is patched. What one test takes out on purpose is in `weaken`.
+"""
+
+import base64
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import requests
+from django.apps import apps
+from django.db import connection, connections, models
+from django.db.models import F
+
+from django_wxpay.services import contracts
+
+DEDUCT = "/v3/global/papay/transactions"
+REFUND = "/v3/global/refunds"
+PATIENCE_SECONDS = 30
+
+
+def wait_until(condition, what="it to happen"):
+    """Wait for a condition to return something true, and return that."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {PATIENCE_SECONDS} s for {what}"
+        time.sleep(0.02)
+    return found
+
+
+def at_once(*calls):
+    """Make all calls at the same moment, each in a thread and over a database connection of its own.
+
+    Returns what they returned, in their order; a call that raised stands there with its exception.
+    """
+    results = [None] * len(calls)
+    start = threading.Barrier(len(calls))
+
+    def run(place, call):
+        try:
+            connection.ensure_connection()
+            start.wait(PATIENCE_SECONDS)
+            results[place] = call()
+        except Exception as error:
+            results[place] = error
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=one, daemon=True) for one in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * PATIENCE_SECONDS)
+        assert not thread.is_alive(), "a call never came back"
+    return results
+
+
+def returned(results):
+    """The results of `at_once`, when none of the calls raised."""
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return results
+
+
+def time_passes(seconds):
+    """Make everything we remember `seconds` older, as if so much time had gone by."""
+    gone = timedelta(seconds=seconds)
+    for model in apps.get_app_config("django_wxpay").get_models():
+        moments = [field.name for field in model._meta.get_fields() if isinstance(field, models.DateTimeField)]
+        if moments:
+            model.objects.update(**{name: F(name) - gone for name in moments})
+
+
+class Letter(NamedTuple):
+    """A notification as it came over the wire."""
+
+    headers: dict
+    body: bytes
+
+    def post_to(self, url):
+        """Send it as WeChat Pay did, over a connection of its own; returns the status and the answer's text."""
+        host, _, path = url.removeprefix("http://").partition("/")
+        with contextlib.closing(http.client.HTTPConnection(host, timeout=PATIENCE_SECONDS)) as line:
+            line.request("POST", f"/{path}", self.body, self.headers)
+            answer = line.getresponse()
+            return answer.status, answer.read().decode()
+
+    def as_json(self):
+        return {"headers": self.headers, "body": base64.b64encode(self.body).decode()}
+
+
+class Postbox:
+    """An address that takes every notification and acknowledges it, so that a test can send it on as it likes."""
+
+    def __init__(self):
+        self.letters = []
+        letters = self.letters
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                kept = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+                letters.append(Letter(kept, body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/notify/"
+
+    def next(self, event_type):
+        """Wait for a notification of that type and take it out."""
+
+        def find():
+            for letter in list(self.letters):
+                if json.loads(letter.body)["event_type"] == event_type:
+                    self.letters.remove(letter)
+                    return letter
+            return None
+
+        return wait_until(find, f"a notification {event_type}")
+
+    def close(self):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class Process:
+    """One of our processes; `ready` waits for its first line."""
+
+    def __init__(self, *arguments, environment, ready=False):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        self.said = self._process.stdout.readline().strip() if ready else ""
+        assert self.said or not ready, f"{arguments[0]} did not start"
+
+    @property
+    def is_running(self):
+        return self._process.poll() is None
+
+    @property
+    def memory_kib(self):
+        """Resident memory now."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    def result(self):
+        """Wait for its end and return what it said last, which is JSON. It must have ended well."""
+        said, _ = self._process.communicate(timeout=2 * PATIENCE_SECONDS)
+        assert self._process.returncode == 0, f"it ended with {self._process.returncode}"
+        return json.loads(said.splitlines()[-1])
+
+    def wait_for_death(self):
+        """Wait until it was killed by signal 9, by itself or by somebody else."""
+        self._process.communicate(timeout=2 * PATIENCE_SECONDS)
+        assert self._process.returncode == -signal.SIGKILL, f"it ended with {self._process.returncode}"
+
+    def kill(self):
+        """kill -9: no handler runs, nothing is rolled back politely."""
+        self._process.send_signal(signal.SIGKILL)
+        self.wait_for_death()
+
+    def stop(self):
+        if self.is_running:
+            self._process.terminate()
+        self._process.communicate(timeout=PATIENCE_SECONDS)
+
+
+class RealSandbox:
+    """`python -m django_wxpay.sandbox` on a port of its own."""
+
+    def __init__(self, folder, environment):
+        self.folder = Path(folder)
+        arguments = ("--port", "0", "--state", str(self.folder), "--speed", "20")
+        self._process = Process("django_wxpay.sandbox", *arguments, environment=environment, ready=True)
+        self.url = self._process.said
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def settings(self, notify_url_base):
+        """`settings.WXPAY` of a shop that uses it."""
+        known = json.loads((self.folder / "merchant.json").read_text())
+        merchant = {
+            "MCHID": known["mchid"],
+            "APPID": known["appid"],
+            "SERIAL_NO": known["merchant_serial"],
+            "PRIVATE_KEY": str(self.folder / known["merchant_private_key"]),
+            "APIV3_KEY": known["apiv3_key"],
+            "MERCHANT_CATEGORY_CODE": "5734",
+            "HOST": self.url,
+        }
+        return {"MERCHANTS": {"default": merchant}, "NOTIFY_URL_BASE": notify_url_base}
+
+    def tell(self, where, /, **values):
+        """Control it."""
+        answer = self._session.post(f"{self.url}/_sandbox/{where}", json=values, timeout=PATIENCE_SECONDS)
+        answer.raise_for_status()
+        return answer.json()
+
+    def state(self):
+        return self._session.get(f"{self.url}/_sandbox/state?limit=5000", timeout=PATIENCE_SECONDS).json()
+
+    def orders(self, contract):
+        """What was charged, or tried, to a contract."""
+        return [order for order in self.state()["orders"] if order["contract_id"] == contract.contract_id]
+
+    def refunds(self, order):
+        return [refund for refund in self.state()["refunds"] if refund["out_trade_no"] == order.out_trade_no]
+
+    def calls(self, method, path, about=""):
+        """How often something was called; `about` must occur in the request."""
+        return sum(
+            call["method"] == method
+            and call["target"].partition("?")[0].startswith(path)
+            and about in f"{call['target']} {call['body']}"
+            for call in self.state()["calls"]
+        )
+
+    def fault(self, kind, path, **options):
+        return self.tell("faults", kind=kind, path=path, **options)
+
+    def forget_faults(self):
+        self._session.delete(f"{self.url}/_sandbox/faults", timeout=PATIENCE_SECONDS)
+
+    def close(self):
+        self._session.close()
+        self._process.stop()
+
+
+class World:
+    """Everything a test here plays with."""
+
+    def __init__(self, sandbox, postbox, environment, wxpay):
+        self.sandbox = sandbox
+        self.postbox = postbox
+        self._environment = {**environment, "WXPAY_OF_TEST": json.dumps(wxpay)}
+        self._processes = []
+        self._names = 0
+
+    def name(self, word):
+        """A new reference."""
+        self._names += 1
+        return f"{word}-{self._names}"
+
+    def signed_contract(self):
+        """A contract that its user signed on the sandbox's phone; its notification lies in the postbox."""
+        contract = contracts.sign(plan_id=12345, user_display_name="Li M.", openid=self.name("o-user"))
+        self.sandbox.tell(f"contracts/{contract.session_id}/sign")
+        contract = contracts.sync(contract)
+        assert contract.state == "SIGNED"
+        return contract
+
+    def shop(self, *, without=()):
+        """A shop's web server; returns it with `url`, the address of its notifications."""
+        shop = self._start("tests.real.shop", *without, ready=True)
+        shop.url = f"http://127.0.0.1:{shop.said}/wxpay/notify/default/"
+        return shop
+
+    def actor(self, action, *, without=(), dies="", **arguments):
+        """Another process of the shop that does one thing; see `actor`. `dies`: the step at which it is killed."""
+        return self._start("tests.real.actor", json.dumps([action, arguments, list(without), dies]))
+
+    def _start(self, *arguments, ready=False):
+        process = Process(*arguments, environment=self._environment, ready=ready)
+        self._processes.append(process)
+        return process
+
+    def close(self):
+        for process in self._processes:
+            process.stop()
+        self.sandbox.forget_faults()
+        self.postbox.letters.clear()
+
+
+def settings_of_test():
+    """What a test's other processes put into `settings.WXPAY`."""
+    return json.loads(os.environ["WXPAY_OF_TEST"])
