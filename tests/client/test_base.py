@@ -179,7 +179,8 @@ def test_an_answer_without_a_date_has_no_time():
 def test_an_adapter_whose_file_knows_only_read_will_do():
     class Plain:
         def __init__(self, body):
-            self.read = io.BytesIO(body).read
+            file = io.BytesIO(body)
+            self.read, self.close = file.read, file.close
 
     client = make_client(Reply(200, {"ok": 1}))
     build = client.wire.build_response
