@@ -1,1 +1,12 @@
-"""What staff may see and press."""
+"""What staff may see and press: one module per subject, each action on a page of its own that asks first."""
+
+from . import (  # noqa: F401  (each registers its rows with the admin site)
+    certificates,
+    contracts,
+    discrepancies,
+    notifications,
+    operations,
+    orders,
+    refunds,
+    transitions,
+)

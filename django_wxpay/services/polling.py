@@ -14,11 +14,12 @@ from django.utils import timezone
 from .. import conf
 from ..client.errors import WxPayError
 from ..models import Contract, Order, Refund, Source
-from . import remote
+from . import remote, wake
 
 logger = logging.getLogger(__name__)
 LONGEST = timedelta(hours=6)
 CONFIRM_AFTER = timedelta(seconds=15)
+TILL = timedelta(minutes=5)  # while somebody may stand there waiting, the distance does not grow
 FIRST = {"contract": "CONTRACT_POLL_SECONDS", "order": "ORDER_POLL_SECONDS", "refund": "REFUND_POLL_SECONDS"}
 # The guides ask for one query after a message that closes a payment; a termination's answer has no particulars.
 CONFIRMED = {
@@ -37,8 +38,10 @@ def next_poll_at(row, state, source):
         return now + CONFIRM_AFTER if needs_proof else None
     if state == Contract.State.SIGNED:
         return now + timedelta(seconds=conf.setting("SIGNED_CONTRACT_POLL_SECONDS"))
-    first = timedelta(seconds=conf.setting(FIRST[row.subject]))
-    return now + min(max((now - row.created_at) / 2, first), LONGEST)
+    age = now - row.created_at
+    if row.subject == Order.subject and row.product == Order.Product.MICROPAY and age < TILL:
+        return now + timedelta(seconds=conf.setting("TILL_QUERY_SECONDS"))
+    return now + min(max(age / 2, timedelta(seconds=conf.setting(FIRST[row.subject]))), LONGEST)
 
 
 def claim(queryset, limit):
@@ -68,8 +71,16 @@ def poll(queryset, sync, limit):
 
 def put_off(row):
     """Ask again later, though nothing was learned now."""
-    later = next_poll_at(row, row.state, Source.QUERY) or timezone.now() + LONGEST
+    now = timezone.now()
+    half_age = min(max((now - row.state_at) / 2, CONFIRM_AFTER), LONGEST)
+    later = next_poll_at(row, row.state, Source.QUERY) or now + half_age
     type(row).objects.filter(pk=row.pk, state=row.state).update(next_poll_at=later)
+
+
+def plan_query(row):
+    """Have the poller query this row as soon as it can, even a final one. Joins the caller's transaction."""
+    type(row).objects.filter(pk=row.pk).update(next_poll_at=timezone.now())
+    wake.after_commit(f"poll_{row.subject}s")
 
 
 def may_ask(row):

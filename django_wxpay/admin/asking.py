@@ -1,0 +1,303 @@
+"""What staff may do to one row or to many, always on a page of its own that says first what will happen.
+
+An `Ask` is one such thing: its permission, when it is possible, its form, and the ONE service that does it.
+`AskingAdmin` gives each of its asks a page (`order/12/refund/`) and, where the ask has a `plan`, one for the rows
+that were chosen in a list (`order/refund-selected/`).
+"""
+
+import logging
+from typing import Any, NamedTuple
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.db import transaction
+from django.http import HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from ..client.errors import WxPayError
+from . import outcomes, tokens
+from .base import ReadOnlyAdmin, change_url, link_to
+from .outcomes import Done
+
+logger = logging.getLogger(__name__)
+MOST_ROWS = 1000
+ASKED_BEFORE = Done(messages.INFO, "", None)  # what a service found under its reference was there already
+STALE = _("This page was open for too long, or belongs to somebody else. Nothing was done. Look again, then confirm.")
+
+
+class Ask:
+    """One thing that staff may do to a row. Texts are lazy; `row` is always freshly read."""
+
+    name: str  # the last part of its address
+    permission: str
+    label: Any  # on the link to its page
+    heading: Any  # a question, above what will happen
+    button: Any
+    form_class: type[forms.Form] = forms.Form
+    tone = "plain"  # or "danger": money moves, or something ends for good
+
+    list_heading: Any = ""
+    list_form_class: type[forms.Form] = forms.Form
+
+    def why_not(self, row):
+        """Why this is impossible for the row now, "" when it is possible. Asks the row only, not the database."""
+        return ""
+
+    def why_not_now(self, row):
+        """`why_not`, having looked at everything else that matters as well."""
+        return self.why_not(row)
+
+    def facts(self, row):
+        """What the row is, for whoever confirms: [(term, value)]."""
+        return []
+
+    def consequences(self, row):
+        """What will happen, one sentence each."""
+        return []
+
+    def form(self, row, data=None):
+        return self.form_class(data)
+
+    def perform(self, row, asked, *, reference, by):
+        """Do it now by calling one service; returns `Done`, ASKED_BEFORE, or None when `result` can tell."""
+        raise NotImplementedError
+
+    def result(self, row, reference):
+        """What became of what this reference asked for, as `Done`; None when nothing was asked under it."""
+        return None
+
+    # The half for many rows
+
+    def list_asked(self, row):
+        """What will be asked for this row when it is one of many; JSON-able, fixed when the page is shown."""
+        return {}
+
+    def list_facts(self, row, asked):
+        """How `list_asked` reads on the page."""
+        return row.get_state_display()
+
+    def list_total(self, chosen):
+        """All of it together, in words; chosen: [(row, asked)]."""
+        return ""
+
+    def plan(self, row, asked, *, reference, by):
+        """Write it down for a worker, by one service of the `plan_…` kind; returns as `perform` does."""
+        raise NotImplementedError
+
+
+class Chosen(NamedTuple):
+    """A row in a list's page: before the confirmation, or after it."""
+
+    link: Any
+    text: Any
+    problem: Any = ""
+    done: Done | None = None
+
+
+class AskingAdmin(ReadOnlyAdmin):
+    asks: tuple[Ask, ...] = ()
+
+    def get_urls(self):
+        """Each ask's pages, outside of transactions whatever ATOMIC_REQUESTS says: services send in none."""
+        own = []
+        for ask in self.asks:
+            own.append(self._path(f"<path:object_id>/{ask.name}/", self._page(ask), ask.name))
+            if ask.list_heading:
+                own.append(self._path(f"{ask.name}-selected/", self._list_page(ask), f"{ask.name}_selected"))
+        return own + super().get_urls()
+
+    def _path(self, route, view, name):
+        wrapped = transaction.non_atomic_requests(self.admin_site.admin_view(view))
+        return path(route, wrapped, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}")
+
+    def _page(self, ask):
+        return lambda request, object_id: self.ask_view(request, object_id, ask)
+
+    def _list_page(self, ask):
+        return lambda request: self.ask_many_view(request, ask)
+
+    def tools(self, request, row):
+        """Links to what this person may do to this row now."""
+        possible = [ask for ask in self.asks if self.may(request, ask.permission) and not ask.why_not_now(row)]
+        return [
+            {"url": self.url_of(ask.name, row.pk), "label": ask.label, "tone": ask.tone, "name": ask.name}
+            for ask in possible
+        ]
+
+    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
+        context["wxpay_tools"] = self.tools(request, obj)
+        return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)
+
+    # One row
+
+    def ask_view(self, request, object_id, ask):
+        if not self.has_view_permission(request) or not self.may(request, ask.permission):
+            self.refuse(request, ask.name)
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.has_view_permission(request, row):
+            self.refuse(request, ask.name, row)
+        if request.method == "POST":
+            form = ask.form(row, request.POST)
+            done = self._submitted(request, ask, row, form)
+            if done is not None:
+                messages.add_message(request, done.level, done.text)
+                return HttpResponseRedirect(self._after(request, row, done))
+        else:
+            form = ask.form(row)
+        return self._ask_page(request, ask, row, form)
+
+    def _submitted(self, request, ask, row, form):
+        """What became of the submission; None when the form must be shown (again)."""
+        try:
+            reference, about = tokens.read(request.POST.get("token", ""), request.user, self._token_of(ask))
+            if about != str(row.pk):
+                raise tokens.TokenRefused
+        except tokens.TokenRefused:
+            form.add_error(None, STALE)
+            return None
+        known = ask.result(row, reference)
+        if known is not None:
+            return self._again(known)
+        if ask.why_not_now(row) or not form.is_valid():
+            return None
+        try:
+            done = ask.perform(row, form.cleaned_data, reference=reference, by=request.user)
+        except WxPayError as error:
+            done = ask.result(row, reference)
+            if done is None:
+                _show_error(form, error, row)
+                return None
+        if done is ASKED_BEFORE:  # by a submission at this very moment
+            return self._again(ask.result(row, reference))
+        done = done or ask.result(row, reference)
+        self.log_change(request, row, f"{ask.label}: {done.text}")
+        return done
+
+    def _again(self, known):
+        words = gettext("This form was submitted before; nothing more was asked. %(result)s")
+        return known._replace(level=messages.INFO, text=words % {"result": known.text})
+
+    def _after(self, request, row, done):
+        """The page of the row that tells most, if this person may see it."""
+        if done.row is not None and done.row != row:
+            shown = self.admin_site.get_model_admin(type(done.row)) if self._shows(type(done.row)) else None
+            if shown is not None and shown.has_view_permission(request, done.row):
+                return change_url(type(done.row), done.row.pk, self.admin_site)
+        return self.url_of("change", row.pk)
+
+    def _shows(self, model):
+        return self.admin_site.is_registered(model)
+
+    def _token_of(self, ask):
+        return f"{self.opts.label_lower}:{ask.name}"
+
+    def _ask_page(self, request, ask, row, form):
+        why_not = ask.why_not_now(row)
+        context = {
+            **self.page_context(request, ask.label),
+            "ask": ask,
+            "row": row,
+            "heading": ask.heading,
+            "facts": ask.facts(row),
+            "why_not": why_not,
+            "consequences": [] if why_not else ask.consequences(row),
+            "form": form,
+            "token": tokens.make(request.user, self._token_of(ask), str(row.pk)),
+            "row_url": self.url_of("change", row.pk),
+        }
+        return TemplateResponse(request, "admin/django_wxpay/ask.html", context)
+
+    # Many rows
+
+    def ask_about_selected(self, request, queryset, ask):
+        """The page that a list's action shows: what was chosen, and what will be asked."""
+        rows = list(queryset.order_by("-pk")[: MOST_ROWS + 1])
+        if len(rows) > MOST_ROWS:
+            words = gettext("Choose at most %(most)s rows at a time. Nothing was done.")
+            self.message_user(request, words % {"most": MOST_ROWS}, messages.ERROR)
+            return None
+        return self._list_confirmation(request, ask, rows, ask.list_form_class())
+
+    def _list_confirmation(self, request, ask, rows, form, chosen=None):
+        problems = [(row, ask.why_not(row)) for row in rows]
+        possible = [(row, ask.list_asked(row)) for row, problem in problems if not problem]
+        about = [[str(row.pk), asked] for row, asked in possible]
+        shown = [Chosen(link_to(row, site=self.admin_site), ask.list_facts(row, asked)) for row, asked in possible]
+        left_out = [Chosen(link_to(row, site=self.admin_site), "", why) for row, why in problems if why]
+        context = {
+            **self.page_context(request, ask.label),
+            "ask": ask,
+            "heading": ask.list_heading,
+            "possible": shown,
+            "left_out": left_out,
+            "total": ask.list_total(possible),
+            "form": form,
+            "token": tokens.make(request.user, self._token_of(ask) + ":selected", about),
+            "action_url": self.url_of(f"{ask.name}_selected"),
+        }
+        return TemplateResponse(request, "admin/django_wxpay/ask_many.html", context)
+
+    def ask_many_view(self, request, ask):
+        """Plan it for each chosen row, one by one, and show what became of each."""
+        if not self.has_view_permission(request) or not self.may(request, ask.permission):
+            self.refuse(request, f"{ask.name}-selected")
+        if request.method != "POST":
+            return HttpResponseRedirect(self.url_of("changelist"))
+        try:
+            token = request.POST.get("token", "")
+            reference, about = tokens.read(token, request.user, self._token_of(ask) + ":selected")
+        except tokens.TokenRefused:
+            self.message_user(request, STALE, messages.ERROR)
+            return HttpResponseRedirect(self.url_of("changelist"))
+        rows = {str(pk): row for pk, row in self.get_queryset(request).in_bulk([pk for pk, _ in about]).items()}
+        form = ask.list_form_class(request.POST)
+        if not form.is_valid():
+            return self._list_confirmation(request, ask, list(rows.values()), form)
+        results = []
+        for pk, asked in about:
+            row = rows.get(pk)
+            if row is not None and self.has_view_permission(request, row):
+                done = self._plan_one(request, ask, row, {**asked, **form.cleaned_data}, reference)
+                results.append(Chosen(link_to(row, site=self.admin_site), ask.list_facts(row, asked), done=done))
+        context = {
+            **self.page_context(request, ask.label),
+            "results": results,
+            "counts": _count(results),
+            "heading": ngettext("%(n)s row", "%(n)s rows", len(results)) % {"n": len(results)},
+        }
+        return TemplateResponse(request, "admin/django_wxpay/results.html", context)
+
+    def _plan_one(self, request, ask, row, asked, reference):
+        known = ask.result(row, reference)
+        if known is not None:
+            return self._again(known)
+        try:
+            done = ask.plan(row, asked, reference=reference, by=request.user) or ask.result(row, reference)
+        except WxPayError as error:
+            return Done(*outcomes.of_error(error, row), row)
+        except Exception:  # one broken row must not keep the others from being asked for
+            logger.exception("list action broke action=%s %s=%s", ask.name, self.opts.model_name, row.pk)
+            return Done(messages.ERROR, _("An unexpected fault; it is in the log. Nothing was asked."), row)
+        if done is ASKED_BEFORE:
+            return self._again(ask.result(row, reference))
+        self.log_change(request, row, f"{ask.label}: {done.text}")
+        return done
+
+
+def _show_error(form, error, row):
+    """Put a service's refusal where it belongs in the form."""
+    level, words = outcomes.of_error(error, row)
+    field = getattr(error, "field", "")
+    form.add_error(field if field in form.fields else None, words)
+
+
+def _count(results):
+    """[(tag, how many)] of a list's results, the good ones first."""
+    tags = [one.done.tag for one in results]
+    return [(tag, tags.count(tag)) for tag in ("success", "info", "warning", "error") if tag in tags]

@@ -1,0 +1,142 @@
+from django import forms
+from django.contrib import admin, messages
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..models import Discrepancy
+from ..services import discrepancies
+from . import dashboard
+from .asking import Ask, AskingAdmin
+from .base import AboutObjectAdmin, badge
+from .filters import MerchantFilter
+from .outcomes import Done
+
+State = Discrepancy.State
+
+
+class NoteForm(forms.Form):
+    note = forms.CharField(
+        label=_("Note"),
+        max_length=512,
+        help_text=_("Required: the next reader wants to know why."),
+        widget=forms.Textarea(attrs={"rows": 3, "cols": 70}),
+    )
+
+
+class End(Ask):
+    permission = "resolve_discrepancy"
+    form_class = list_form_class = NoteForm
+    service = None
+    ended: str
+
+    def why_not(self, row):
+        return _("It is ended already.") if row.state != State.OPEN else ""
+
+    def facts(self, row):
+        return [
+            (_("Kind"), row.get_kind_display()),
+            (_("About"), f"{row.about} {row.number or row.object_id}"),
+            (_("State"), badge(row.state, row.get_state_display())),
+            (_("Found"), row.created_at),
+            (_("Ours"), row.ours),
+            (_("Theirs"), row.theirs),
+        ]
+
+    def perform(self, row, asked, *, reference, by):
+        row = self.service(row, by=by, note=asked["note"])
+        return Done(messages.SUCCESS, self.ended, row)
+
+    def plan(self, row, asked, *, reference, by):
+        return self.perform(row, asked, reference=reference, by=by)
+
+    def result(self, row, reference):
+        """A discrepancy ends once, whatever form ended it."""
+        if row.state == State.OPEN:
+            return None
+        words = gettext("It is %(state)s: %(resolution)s")
+        return Done(messages.INFO, words % {"state": row.get_state_display(), "resolution": row.resolution}, row)
+
+    def list_facts(self, row, asked):
+        return row.get_kind_display()
+
+
+class Resolve(End):
+    name = "resolve"
+    label = _("Resolve")
+    heading = _("Say how this was resolved")
+    button = _("Resolved")
+    list_heading = _("Say how these were resolved")
+    service = staticmethod(discrepancies.resolve)
+    ended = _("The discrepancy is resolved.")
+
+    def consequences(self, row):
+        return [
+            _("It leaves the list of what needs a person, and keeps your name and note."),
+            _("Nothing else changes: no money moves, no row is corrected."),
+            _("Should the same happen again, a new discrepancy is written."),
+        ]
+
+
+class Ignore(Resolve):
+    name = "ignore"
+    label = _("Ignore")
+    heading = _("Say why this may stay as it is")
+    button = _("Ignore")
+    list_heading = _("Say why these may stay as they are")
+    service = staticmethod(discrepancies.ignore)
+    ended = _("The discrepancy is ignored from now on.")
+
+
+RESOLVE, IGNORE = Resolve(), Ignore()
+
+
+@admin.register(Discrepancy)
+class DiscrepancyAdmin(AboutObjectAdmin, AskingAdmin):
+    asks = (RESOLVE, IGNORE)
+    actions = ["resolve_selected", "ignore_selected"]
+    about_field = "about"
+    list_display = ["kind", "about_link", "number", "state_badge", "seen", "created_at", "resolved_by", "resolution"]
+    list_filter = ["state", "kind", "about", MerchantFilter]
+    list_select_related = ["resolved_by"]
+    search_fields = ["number__exact"]
+    search_help_text = _("A number of the contract, order or refund.")
+    fieldsets = [
+        (None, {"fields": ["kind", "about_link", "number", "state_badge", "seen", "created_at", "merchant"]}),
+        (_("What does not fit"), {"fields": ["ours_shown", "theirs_shown"]}),
+        (_("How it ended"), {"fields": ["resolved_by", "resolved_at", "resolution"]}),
+    ]
+
+    def get_urls(self):
+        opts = self.opts
+        view = self.admin_site.admin_view(self.dashboard_view)
+        return [path("dashboard/", view, name=f"{opts.app_label}_dashboard"), *super().get_urls()]
+
+    def dashboard_view(self, request):
+        """What needs a person today, as far as this person may see it."""
+        cards = dashboard.cards(request, self.admin_site)
+        if cards is None:
+            self.refuse(request, "dashboard")
+        context = self.page_context(request, _("What needs a person today")) | cards
+        return TemplateResponse(request, "admin/django_wxpay/dashboard.html", context)
+
+    @admin.display(description=_("ours"))
+    def ours_shown(self, row):
+        return format_html("<pre>{}</pre>", row.ours) if row.ours else None
+
+    @admin.display(description=_("theirs"))
+    def theirs_shown(self, row):
+        return format_html("<pre>{}</pre>", row.theirs) if row.theirs else None
+
+    @admin.action(description=_("Resolve the selected discrepancies"), permissions=["resolve"])
+    def resolve_selected(self, request, queryset):
+        return self.ask_about_selected(request, queryset, RESOLVE)
+
+    @admin.action(description=_("Ignore the selected discrepancies"), permissions=["resolve"])
+    def ignore_selected(self, request, queryset):
+        return self.ask_about_selected(request, queryset, IGNORE)
+
+    def has_resolve_permission(self, request):
+        return self.may(request, RESOLVE.permission)

@@ -1,0 +1,24 @@
+"""What a row is, in a few terms, for whoever is asked to confirm something about it."""
+
+from django.utils.translation import gettext_lazy as _
+
+from ..models import Order
+from . import amounts
+from .base import badge
+
+
+def of_order(row):
+    return [
+        (_("Order"), row.number),
+        (_("Description"), row.description),
+        (_("User"), row.user),
+        (_("Amount"), amounts.in_words(row.amount_total, row.currency)),
+        (_("State"), badge(row.state, state_label(row))),
+    ]
+
+
+def state_label(row):
+    """A refunded order says how far: what is being refunded counts, as it cannot be refunded again."""
+    if row.state == Order.State.REFUND and row.refund_reserved:
+        return _("refunded in full") if row.refund_reserved >= row.amount_total else _("refunded in part")
+    return row.get_state_display()

@@ -1,0 +1,112 @@
+from django.contrib import admin, messages
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..client.errors import WxPayError
+from ..models import SUBJECTS, Notification
+from ..services import attention, notifications
+from .asking import Ask, AskingAdmin
+from .base import badge, change_url
+from .filters import MerchantFilter
+from .filters import attention as attention_filter
+from .outcomes import Done
+
+State = Notification.State
+LEVELS = {State.PROCESSED: messages.SUCCESS, State.UNHANDLED: messages.INFO}
+
+
+class ProcessAgain(Ask):
+    name = "retry"
+    permission = "retry_notification"
+    label = _("Process again")
+    heading = _("Process this notification again?")
+    button = _("Process again")
+    list_heading = _("Process these notifications again?")
+
+    def why_not(self, row):
+        return _("It is processed already.") if row.state == State.PROCESSED else ""
+
+    def facts(self, row):
+        return [
+            (_("Event type"), row.event_type),
+            (_("About"), " ".join(filter(None, [row.subject, row.number]))),
+            (_("State"), badge(row.state, row.get_state_display())),
+            (_("Error"), row.error),
+            (_("Received"), row.received_at),
+        ]
+
+    def consequences(self, row):
+        return [
+            _("The message as it was received is opened and applied again; nothing is sent to WeChat Pay."),
+            _("What it says is recorded only once, however often it is processed."),
+        ]
+
+    def perform(self, row, asked, *, reference, by):
+        try:
+            row = notifications.retry(row)
+        except WxPayError as error:
+            words = gettext("It failed again, and stays for the next try: %(error)s")
+            return Done(messages.ERROR, words % {"error": error}, row)
+        words = gettext("It was processed; it is now: %(state)s.") % {"state": row.get_state_display()}
+        if row.error:
+            words = f"{words} ({row.error})"
+        return Done(LEVELS.get(row.state, messages.WARNING), words, row)
+
+    def plan(self, row, asked, *, reference, by):
+        return self.perform(row, asked, reference=reference, by=by)
+
+
+RETRY = ProcessAgain()
+
+
+@admin.register(Notification)
+class NotificationAdmin(AskingAdmin):
+    asks = (RETRY,)
+    actions = ["retry_selected"]
+    list_display = ["event_type", "number", "state_badge", "outcome", "attempts", "error", "received_at"]
+    list_filter = [
+        attention_filter(
+            failed=(_("failed"), attention.failed_notifications),
+            waiting=(_("waiting"), attention.waiting_notifications),
+        ),
+        "state",
+        "outcome",
+        "subject",
+        MerchantFilter,
+    ]
+    date_hierarchy = "received_at"
+    search_fields = ["event_id__exact", "number__exact"]
+    search_help_text = _("Whole values: an event id, or the merchant’s number of the contract, order or refund.")
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    "event_type", "event_id", "about_link", "state_badge", "outcome", "error", "attempts",
+                    "create_time", "received_at", "processed_at", "next_try_at", "merchant", "mchid",
+                ]
+            },
+        ),
+    ]  # fmt: skip
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).defer("body", "headers")
+
+    @admin.display(description=_("about"))
+    def about_link(self, row):
+        model = SUBJECTS.get(row.subject)
+        if model is None or not row.number:
+            return row.number or None
+        fields = {"contract": "out_contract_code", "order": "out_trade_no", "refund": "out_refund_no"}
+        known = model.objects.filter(mchid=row.mchid, **{fields[row.subject]: row.number}).first()
+        text = f"{model._meta.verbose_name} {row.number}"
+        url = known and change_url(model, known.pk, self.admin_site)
+        return format_html('<a href="{}">{}</a>', url, text) if url else text
+
+    @admin.action(description=_("Process the selected notifications again"), permissions=["retry"])
+    def retry_selected(self, request, queryset):
+        return self.ask_about_selected(request, queryset, RETRY)
+
+    def has_retry_permission(self, request):
+        return self.may(request, RETRY.permission)

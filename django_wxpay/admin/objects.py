@@ -1,0 +1,42 @@
+"""The page of a contract, an order or a refund: how it stands, what may be done, and its whole story."""
+
+from typing import Any, NamedTuple
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from . import timeline
+from .asking import AskingAdmin
+from .base import badge
+
+
+class Part(NamedTuple):
+    """One figure of the summary on top of a page."""
+
+    term: Any
+    value: Any
+    hint: Any = ""
+
+
+class ObjectAdmin(AskingAdmin):
+    def summary(self, row):
+        """What one wants to know first: [Part]."""
+        return []
+
+    def related(self, row):
+        """Tables below the fields: [{"title", "heads", "rows", "more", "empty"}]."""
+        return []
+
+    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
+        context |= {
+            "wxpay_summary": self.summary(obj),
+            "wxpay_related": self.related(obj),
+            "wxpay_timeline": timeline.lines(obj, self.admin_site),
+        }
+        return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)
+
+    @admin.display(description=_("state"))
+    def state_shown(self, row):
+        """The state in our words, with the wire's word beside it."""
+        return format_html("{} <code>{}</code>", badge(row.state, row.get_state_display()), row.state)

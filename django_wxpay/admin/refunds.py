@@ -1,0 +1,212 @@
+from django import forms
+from django.contrib import admin, messages
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..models import Action, Operation, Refund
+from ..services import refunds
+from . import amounts, outcomes
+from .asking import ASKED_BEFORE, Ask
+from .base import badge, link_to
+from .facts import of_order
+from .filters import MerchantFilter
+from .objects import ObjectAdmin, Part
+from .outcomes import Done
+from .queries import Query
+
+
+class WhyForm(forms.Form):
+    """The reason and the purse of a refund."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=80,
+        required=False,
+        help_text=_("Shown to the payer. Optional, at most 80 characters."),
+        widget=forms.TextInput(attrs={"size": 60}),
+    )
+    source = forms.ChoiceField(
+        label=_("Fund source"),
+        choices=[("", _("WeChat Pay’s default (unsettled funds)")), *Refund.FundSource.choices],
+        required=False,
+    )
+
+
+class RefundForm(WhyForm):
+    field_order = ["amount", "reason", "source"]
+
+    def __init__(self, order, data=None):
+        super().__init__(data, initial={"amount": order.refundable_amount})
+        remaining = amounts.in_words(order.refundable_amount, order.currency)
+        self.fields["amount"] = amounts.AmountField(
+            label=gettext("Amount in %(currency)s") % {"currency": order.currency},
+            currency=order.currency,
+            help_text=gettext("At most what remains: %(amount)s.") % {"amount": remaining},
+        )
+        self.order_fields(self.field_order)
+
+
+class RefundOrder(Ask):
+    name = "refund"
+    permission = "refund_order"
+    label = _("Refund")
+    heading = _("Refund this order?")
+    button = _("Refund")
+    tone = "danger"
+    list_heading = _("Refund these orders, all that remains of each?")
+    list_form_class = WhyForm
+
+    def why_not(self, row):
+        if not row.is_paid:
+            return _("The order is not paid: there is nothing to refund.")
+        if not row.refundable_amount:
+            return _("Nothing remains to refund: all of it is refunded, or being refunded.")
+        return ""
+
+    def facts(self, row):
+        refunded = amounts.in_words(row.refund_reserved, row.currency)
+        remaining = amounts.in_words(row.refundable_amount, row.currency)
+        return [
+            *of_order(row),
+            (_("Refunded or being refunded"), refunded),
+            (_("Remains refundable"), remaining),
+        ]
+
+    def consequences(self, row):
+        return [
+            _("WeChat Pay is asked to send this money back to the payer. It cannot be called back."),
+            _("Accepted is not yet refunded: the result comes a little later and shows on the refund’s page."),
+            _("Refunds of one order go one at a time, a minute apart; this one waits for its turn by itself."),
+        ]
+
+    def form(self, row, data=None):
+        return RefundForm(row, data)
+
+    def perform(self, row, asked, *, reference, by):
+        refund = refunds.create(row, **asked, reference=reference, by=by)
+        return None if refund.operation else ASKED_BEFORE
+
+    def result(self, row, reference):
+        refund = Refund.objects.filter(order_id=row.pk, reference=reference).first()
+        if refund is None:
+            return None
+        level, words = _refund_in_words(refund)
+        amount = amounts.in_words(refund.amount, refund.currency)
+        told = gettext("Refund of %(amount)s: %(outcome)s") % {"amount": amount, "outcome": words}
+        return Done(level, told, refund)
+
+    def list_asked(self, row):
+        return {"amount": row.refundable_amount}
+
+    def list_facts(self, row, asked):
+        return amounts.in_words(asked["amount"], row.currency)
+
+    def list_total(self, chosen):
+        return amounts.sums((asked["amount"], row.currency) for row, asked in chosen)
+
+    def plan(self, row, asked, *, reference, by):
+        refund = refunds.plan_refund(row, **asked, reference=reference, by=by)
+        return None if refund.operation else ASKED_BEFORE
+
+
+def _refund_in_words(refund):
+    """(level, words) about a refund that was asked for."""
+    if refund.state == Refund.State.SUCCESS:
+        return messages.SUCCESS, _("the money is back with the payer.")
+    if refund.state == Refund.State.PROCESSING:
+        return messages.SUCCESS, _("WeChat Pay accepted it; the money is on its way back to the payer.")
+    if refund.state == Refund.State.ABNORMAL:
+        return messages.WARNING, _("the money could not be delivered; handle it in the merchant platform.")
+    if refund.state == Refund.State.CLOSED:
+        return messages.WARNING, _("closed, the money was not sent. A new refund is possible.")
+    operation = Operation.objects.of(refund).filter(action=Action.REFUND).first()
+    if operation is None:
+        return messages.INFO, refund.get_state_display()
+    return outcomes.of_operation(operation, (messages.SUCCESS, refund.get_state_display()))
+
+
+class QueryRefund(Query):
+    permission = "query_refund"
+    heading = _("Ask WeChat Pay about this refund?")
+    sync = staticmethod(refunds.sync)
+
+    def facts(self, row):
+        return [
+            (_("Refund"), str(row)),
+            (_("Order"), row.order),
+            (_("Amount"), amounts.in_words(row.amount, row.currency)),
+            (_("State"), badge(row.state, row.get_state_display())),
+            (_("Last confirmed"), row.synced_at),
+        ]
+
+    def why_not(self, row):
+        return "" if row.out_refund_no else _("It has no out_refund_no to ask by.")
+
+
+QUERY = QueryRefund()
+
+
+@admin.register(Refund)
+class RefundAdmin(ObjectAdmin):
+    asks = (QUERY,)
+    actions = ["query_selected"]
+    list_display = ["number_shown", "state_badge", "amount_shown", "order", "reason", "foreign", "created_at"]
+    list_filter = ["state", "foreign", MerchantFilter, "created_at"]
+    list_select_related = ["order"]
+    date_hierarchy = "created_at"
+    search_fields = [
+        f"{name}__exact"
+        for name in ("out_refund_no", "refund_id", "reference", "order__out_trade_no", "order__transaction_id")
+    ]
+    search_help_text = _("Whole values: out_refund_no, refund_id, reference, or the order’s numbers.")
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    "out_refund_no", "refund_id", "state_shown", "order_link", "reason", "reference", "source",
+                    "foreign", "success_time", "payer_received", "account", "channel", "error_code",
+                ]
+            },
+        ),
+        (
+            _("Bookkeeping"),
+            {
+                "classes": ["collapse"],
+                "fields": [
+                    "merchant", "mchid", "sub_mchid", "appid", "sub_appid", "created_at", "state_at", "synced_at",
+                    "next_poll_at",
+                ],
+            },
+        ),
+    ]  # fmt: skip
+
+    def summary(self, row):
+        return [
+            Part(_("State"), badge(row.state, row.get_state_display())),
+            Part(_("Amount"), amounts.in_words(row.amount, row.currency)),
+            Part(_("Of the order"), link_to(row.order, site=self.admin_site)),
+        ]
+
+    @admin.display(description=_("out_refund_no"), ordering="out_refund_no")
+    def number_shown(self, row):
+        return str(row)
+
+    @admin.display(description=_("amount"), ordering="amount")
+    def amount_shown(self, row):
+        return amounts.in_words(row.amount, row.currency)
+
+    @admin.display(description=_("order"))
+    def order_link(self, row):
+        return link_to(row.order, site=self.admin_site)
+
+    @admin.display(description=_("returned to the payer"))
+    def payer_received(self, row):
+        return amounts.in_words(row.payer_refund, row.payer_currency or row.currency)
+
+    @admin.action(description=_("Query the selected refunds"), permissions=["query"])
+    def query_selected(self, request, queryset):
+        return self.ask_about_selected(request, queryset, QUERY)
+
+    def has_query_permission(self, request):
+        return self.may(request, QUERY.permission)
