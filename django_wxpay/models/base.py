@@ -56,6 +56,7 @@ class WireObject(models.Model):
     subject: str  # the short word that names this kind of object everywhere
     MOVES: dict[str, frozenset[str]]  # state -> states that may follow
     FINAL: frozenset[str]
+    OURS: frozenset[str]  # states that WeChat Pay has no word for: no message may bring them
     EARLIER: dict[str, frozenset[str]] = {}  # state -> states that only repeat an earlier part of its story
     operation = None  # what a service wrote down for this row just now; None when it was asked before
 

@@ -37,6 +37,7 @@ class Contract(WireObject):
         State.TERMINATED: frozenset(),
     }
     FINAL = frozenset({State.EXPIRED, State.TERMINATED})
+    OURS = frozenset({State.PENDING, State.EXPIRED})
     EARLIER = {State.TERMINATED: frozenset({State.SIGNED})}
 
     state = models.CharField(_("state"), max_length=32, choices=State.choices, default=State.PENDING)

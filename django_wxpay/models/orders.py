@@ -37,6 +37,7 @@ class Order(WireObject):
     PAID = frozenset({State.SUCCESS, State.REFUND})
     DEAD = frozenset({State.REFUSED, State.CLOSED, State.REVOKED, State.PAYERROR})
     FINAL = PAID | DEAD
+    OURS = frozenset({State.CREATED, State.REFUSED})
     _END = frozenset({State.SUCCESS, State.REFUND, State.CLOSED, State.REVOKED, State.PAYERROR})
     MOVES = {
         State.CREATED: _END | {State.REFUSED, State.NOTPAY, State.USERPAYING},

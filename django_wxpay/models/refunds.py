@@ -34,6 +34,7 @@ class Refund(WireObject):
         State.REFUSED: frozenset(),
     }
     FINAL = frozenset({State.SUCCESS, State.CLOSED, State.REFUSED})
+    OURS = frozenset({State.CREATED, State.REFUSED})
     GIVES_BACK = frozenset({State.CLOSED, State.REFUSED})  # what was reserved is refundable again
     EARLIER = {
         State.SUCCESS: frozenset({State.PROCESSING, State.ABNORMAL}),

@@ -12,7 +12,7 @@ from ..client.errors import NotFound
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
 from ..models import Action, Contract, Operation, Outcome, Source
 from . import operations, polling, remote, transactions
-from .facts import Applied, Fact, Known, differences, identity, move, refuse
+from .facts import Applied, Fact, Known, differences, identity, move, named, refuse
 from .numbers import new_number
 
 State = Contract.State
@@ -193,7 +193,8 @@ def apply_contract(fact):
 
     Returns `Applied`; joins the caller's transaction.
     """
-    row = _locked(fact)
+    rows = Contract.objects.select_for_update().filter(mchid=fact.merchant.mchid)
+    row = named(rows, out_contract_code=fact.data.get("out_contract_code"))
     if row is None:
         return Applied(Outcome.UNKNOWN_ROW, why="no such contract")
     known = identity(row) + [
@@ -204,7 +205,7 @@ def apply_contract(fact):
     ]
     if differing := differences(fact, known):
         return refuse(row, fact, differing)
-    state = EVENT_STATES.get(fact.event_type) or fact.data.get("state")
+    state = EVENT_STATES.get(fact.event_type) or str(fact.data.get("state"))
     operated = fact.time("operate_time")
     changes = {
         "contract_id": fact.data.get("contract_id"),
@@ -212,16 +213,10 @@ def apply_contract(fact):
         "contract_expire_time": fact.time("contract_expire_time"),
         "signed_time": fact.time("signed_time") or (operated if state == State.SIGNED else None),
         "terminated_time": fact.time("terminated_time") or (operated if state == State.TERMINATED else None),
-        "termination_mode": fact.data.get("termination_mode") or fact.data.get("contract_termination_mode"),
-        "termination_note": fact.data.get("termination_note"),
+        "termination_mode": fact.words("termination_mode", 32) or fact.words("contract_termination_mode", 32),
+        "termination_note": fact.words("termination_note", 256),
     }
     return move(row, state, fact, changes)
-
-
-def _locked(fact):
-    code = fact.data.get("out_contract_code")
-    row = Contract.objects.select_for_update().filter(mchid=fact.merchant.mchid, out_contract_code=code).first()
-    return row if row is not None and row.out_contract_code == code else None
 
 
 def _query(contract):

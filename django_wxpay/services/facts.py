@@ -43,6 +43,16 @@ class Fact:
             value = value.get(name) if isinstance(value, dict) else None
         return value
 
+    def words(self, path, longest):
+        """A text that is only shown, cut to what its column holds; "" when it is absent or no text."""
+        value = self.get(path)
+        return value[:longest] if isinstance(value, str) else ""
+
+    def whole(self, path):
+        """An integer, None when absent or anything else."""
+        value = self.get(path)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
     def time(self, name):
         """An RFC 3339 time as an aware datetime, None when absent or unreadable."""
         try:
@@ -66,6 +76,14 @@ class Known(NamedTuple):
     path: str
     ours: Any
     always: bool = False
+
+
+def named(rows, **number):
+    """The row of that number, byte for byte; None when the message has no number. One statement, or none."""
+    [(name, value)] = number.items()
+    if not isinstance(value, str) or not value:
+        return None
+    return next((row for row in rows.filter(**number) if getattr(row, name) == value), None)
 
 
 def identity(row, *, appid=True):
@@ -93,12 +111,20 @@ def differences(fact, known):
 
 def refuse(row, fact, differing):
     """The message does not fit our row: nothing moves, a person is told once."""
-    ours = "\n".join(f"{path}: {value!r}" for path, value, _ in differing)
-    theirs = "\n".join(f"{path}: {value!r}" for path, _, value in differing)
+    ours = "\n".join(_shown(path, value) for path, value, _ in differing)
+    theirs = "\n".join(_shown(path, value) for path, _, value in differing)
     discrepancies.record(Discrepancy.Kind.MISMATCH, row, ours=ours, theirs=theirs)
     names = ", ".join(path for path, _, _ in differing)
     logger.error("message does not fit %s=%s: %s", row.subject, row.number, names)
+    _note_query(row, fact)
     return Applied(Outcome.REFUSED, row, f"differs in {names}")
+
+
+def _shown(path, value):
+    """A value as a person compares it; of an openid only its ends."""
+    if path.endswith("openid") and isinstance(value, str):
+        value = f"{value[:3]}…{value[-3:]}" if len(value) > 9 else f"{value[:1]}…"
+    return f"{path}: {value!r}"
 
 
 def move(row, state, fact, changes, note=""):
@@ -107,9 +133,10 @@ def move(row, state, fact, changes, note=""):
     A message that contradicts a final state is not believed by itself: the row becomes due, and only a query begun
     after that state was recorded may overrule it, and then a discrepancy is written too.
     """
-    if state not in row.State.values:
-        discrepancies.record(Discrepancy.Kind.UNKNOWN_STATE, row, ours=row.state, theirs=str(state))
-        return Applied(Outcome.REFUSED, row, f"unknown state {state!r}")
+    if state not in row.State.values or (fact.data and state in row.OURS):
+        discrepancies.record(Discrepancy.Kind.UNKNOWN_STATE, row, ours=row.state, theirs=state)
+        _note_query(row, fact)
+        return Applied(Outcome.REFUSED, row, f"unknown state {state[:64]!r}")
     if state == row.state:
         _learn(row, fact, changes)
         return Applied(Outcome.SAME, row)
@@ -150,10 +177,14 @@ def _learn(row, fact, changes):
         if value not in (None, "") and getattr(row, name) in (None, "")
     }  # fmt: skip
     if fact.source == Source.QUERY:
-        values |= {
-            "synced_at": timezone.now(),
-            "next_poll_at": polling.next_poll_at(row, row.state, fact.source),
-        }
+        values["synced_at"] = timezone.now()
+    _note_query(row, fact, **values)
+
+
+def _note_query(row, fact, **values):
+    """Whatever a query said, the next one has its usual distance."""
+    if fact.source == Source.QUERY:
+        values["next_poll_at"] = polling.next_poll_at(row, row.state, fact.source)
     if values:
         type(row).objects.filter(pk=row.pk).update(**values)
         for name, value in values.items():

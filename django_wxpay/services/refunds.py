@@ -12,13 +12,16 @@ from ..client.errors import NotFound
 from ..exceptions import OrderNotPaid, RefundNotPossible, RefundTooLarge
 from ..models import Action, Discrepancy, Operation, Order, Outcome, Refund, Source
 from . import discrepancies, operations, polling, remote, transactions
-from .facts import Applied, Fact, Known, differences, identity, move, refuse
+from .facts import Applied, Fact, Known, differences, identity, move, named, refuse
 from .numbers import new_number
 
 State = Refund.State
 MOST_REFUNDS = 50
 WINDOW = timedelta(days=365)
 WIRE_STATES = {"REFUNDCLOSE": State.CLOSED, "CLOSE": State.CLOSED}  # three spellings of one state
+EVENT_STATES = {
+    "REFUND.SUCCESS": State.SUCCESS, "REFUND.ABNORMAL": State.ABNORMAL, "REFUND.CLOSED": State.CLOSED,
+}  # fmt: skip
 
 
 # Asking
@@ -183,13 +186,14 @@ def apply_refund(fact):
     ]
     if differing := differences(fact, known):
         return refuse(row, fact, differing)
-    state = fact.data.get("refund_status") or fact.data.get("status") or State.PROCESSING
+    known_by_type = EVENT_STATES.get(fact.event_type, State.PROCESSING)  # the answer to our asking says no status
+    state = str(fact.data.get("refund_status") or fact.data.get("status") or known_by_type)
     changes = {
-        "refund_id": fact.data.get("refund_id") or fact.data.get("id"),
-        "payer_refund": fact.get("amount.payer_refund"),
-        "payer_currency": fact.get("amount.payer_currency"),
-        "channel": fact.data.get("channel"),
-        "account": fact.data.get("recv_account"),
+        "refund_id": _refund_id(fact),
+        "payer_refund": fact.whole("amount.payer_refund"),
+        "payer_currency": fact.words("amount.payer_currency", 3),
+        "channel": fact.words("channel", 16),
+        "account": fact.words("recv_account", 64),
         "success_time": fact.time("success_time"),
     }
     return _end(row, WIRE_STATES.get(state, state), fact, changes, order=order)
@@ -197,9 +201,8 @@ def apply_refund(fact):
 
 def _locked(fact):
     """The refund and its order, locked in this order."""
-    number = fact.data.get("out_refund_no")
-    found = Refund.objects.filter(mchid=fact.merchant.mchid, out_refund_no=number).only("order_id", "out_refund_no")
-    refund = next((one for one in found if one.out_refund_no == number), None)
+    rows = Refund.objects.filter(mchid=fact.merchant.mchid).only("order_id", "out_refund_no", "refund_id")
+    refund = named(rows, out_refund_no=fact.data.get("out_refund_no")) or named(rows, refund_id=_refund_id(fact))
     if refund is not None:
         order = Order.objects.select_for_update().get(pk=refund.order_id)
         return Refund.objects.select_for_update().get(pk=refund.pk), order
@@ -208,12 +211,13 @@ def _locked(fact):
 
 def _order_of(fact):
     orders = Order.objects.select_for_update().filter(mchid=fact.merchant.mchid)
-    for name in ("out_trade_no", "transaction_id"):
-        number = fact.data.get(name)
-        order = orders.filter(**{name: number}).first() if number else None
-        if order is not None and getattr(order, name) == number:
-            return order
-    return None
+    return named(orders, out_trade_no=fact.data.get("out_trade_no")) or named(
+        orders, transaction_id=fact.data.get("transaction_id")
+    )
+
+
+def _refund_id(fact):
+    return fact.data.get("refund_id") or fact.data.get("id")
 
 
 def _identity(row, order, fact):
@@ -265,6 +269,8 @@ def _adopt(order, fact):
     differing = differences(fact, known)
     if not isinstance(amount, int) or isinstance(amount, bool) or amount <= 0:
         differing.append(("amount.refund", "a positive integer", amount))
+    if not _refund_id(fact) and not fact.data.get("out_refund_no"):
+        differing.append(("refund_id", "a number", None))
     if differing:
         return refuse(order, fact, differing)
     Refund.objects.create(
@@ -275,6 +281,7 @@ def _adopt(order, fact):
         appid=order.appid,
         sub_appid=order.sub_appid,
         out_refund_no=fact.data.get("out_refund_no"),
+        refund_id=_refund_id(fact),
         amount=amount,
         currency=order.currency,
         foreign=True,

@@ -1,11 +1,12 @@
 """What WeChat Pay says of an order: applied here, whoever brought it."""
 
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from ...client.errors import NotFound
-from ...models import Order, Outcome, Refund, Source
+from ...models import Contract, Order, Outcome, Refund, Source
 from .. import polling, remote, transactions
-from ..facts import Applied, Fact, Known, differences, identity, move, refuse
+from ..facts import Applied, Fact, Known, differences, identity, move, named, refuse
 
 State = Order.State
 PROVES_PAYMENT = Order.PAID
@@ -19,7 +20,7 @@ def apply_order(fact):
     row = _locked(fact)
     if row is None:
         return Applied(Outcome.UNKNOWN_ROW, why="no such order")
-    state = fact.data.get("trade_state")
+    state = str(fact.data.get("trade_state"))
     paid = state in PROVES_PAYMENT
     known = identity(row) + [
         Known("out_trade_no", row.out_trade_no, always=True),
@@ -27,10 +28,7 @@ def apply_order(fact):
         Known("id", row.transaction_id),
         Known("amount.total", row.amount_total, always=paid),
         Known("amount.currency", row.currency, always=paid),
-        Known(
-            "contract_id",
-            row.contract.contract_id if row.contract_id and "contract_id" in fact.data else None,
-        ),
+        Known("contract_id", row.charged_contract),
     ]
     if differing := differences(fact, known):
         return refuse(row, fact, differing)
@@ -38,27 +36,24 @@ def apply_order(fact):
         state = State.REFUND  # its refund's success came first, and a refunded order never counts as merely paid
     changes = {
         "transaction_id": fact.data.get("transaction_id") or fact.data.get("id"),
-        "payer_total": _integer(fact.get("amount.payer_total")),
-        "payer_currency": fact.get("amount.payer_currency"),
-        "trade_type": fact.data.get("trade_type"),
-        "bank_type": fact.data.get("bank_type"),
+        "payer_total": fact.whole("amount.payer_total"),
+        "payer_currency": fact.words("amount.payer_currency", 3),
+        "trade_type": fact.words("trade_type", 16),
+        "bank_type": fact.words("bank_type", 32),
         "success_time": fact.time("success_time"),
     }
-    return move(row, state, fact, changes, note=str(fact.data.get("trade_state_desc") or "")[:256])
+    return move(row, state, fact, changes, note=fact.words("trade_state_desc", 256))
 
 
 def _locked(fact):
-    number = fact.data.get("out_trade_no")
-    row = Order.objects.select_for_update().filter(mchid=fact.merchant.mchid, out_trade_no=number).first()
-    return row if row is not None and row.out_trade_no == number else None
+    """The order, with WeChat Pay's number of its contract: a subquery, for a join could not be locked everywhere."""
+    contract_id = Contract.objects.filter(pk=OuterRef("contract")).values("contract_id")
+    rows = Order.objects.select_for_update().annotate(charged_contract=Subquery(contract_id))
+    return named(rows.filter(mchid=fact.merchant.mchid), out_trade_no=fact.data.get("out_trade_no"))
 
 
 def _was_refunded(row):
     return row.refund_reserved > 0 and row.refunds.filter(state=Refund.State.SUCCESS).exists()
-
-
-def _integer(value):
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def query(order):
