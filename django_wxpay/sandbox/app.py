@@ -27,7 +27,10 @@ from .keys import Keys, new_apiv3_key, shared_keys
 from .notifications import Notifications, Sender
 from .orders import Orders
 from .protocol import Merchant
+from .quickpay import QuickPay
 from .refunds import Refunds
+from .settlements import Settlements
+from .statements import Statements
 from .store import Row, Store
 
 DATABASE, MERCHANT_FILE, KEY_FOLDER = "sandbox.sqlite3", "merchant.json", "keys"
@@ -74,6 +77,9 @@ class Sandbox:
             self.contracts = Contracts(self)
             self.orders = Orders(self)
             self.refunds = Refunds(self)
+            self.quickpay = QuickPay(self)
+            self.statements = Statements(self)
+            self.settlements = Settlements(self)
             self.notifications.resume()
         self.write_merchant_file()
 
@@ -275,7 +281,8 @@ def create_app(state: Path | str | None = None, **options: Any) -> Flask:
 def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
     """List the API: method, path, handler."""
     contracts, orders, refunds = sandbox.contracts, sandbox.orders, sandbox.refunds
-    papay = "/v3/global/papay"
+    quickpay, papay = sandbox.quickpay, "/v3/global/papay"
+    micropay, transactions = "/v3/global/micropay/transactions", "/v3/global/transactions"
     return [
         ("GET", "/v3/certificates", sandbox.certificates.download),
         ("GET", "/v3/global/certificates", sandbox.certificates.download),
@@ -294,6 +301,18 @@ def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
         ("GET", "/v3/global/refunds", refunds.query_all),
         ("GET", "/v3/global/refunds/id/<refund_id>", refunds.query),
         ("GET", "/v3/global/refunds/out-refund-no/<out_refund_no>", refunds.query),
+        ("POST", f"{micropay}/pay", quickpay.pay),
+        *(
+            route
+            for number in ("id/<id>", "out-trade-no/<out_trade_no>")
+            for route in (
+                ("GET", f"{transactions}/{number}", quickpay.query),
+                ("POST", f"{transactions}/{number}/close", quickpay.close),
+                ("POST", f"{micropay}/{number}/reverse", quickpay.reverse),
+            )
+        ),
+        ("GET", "/v3/global/statements", sandbox.statements.download),
+        ("GET", "/v3/global/settle/settlements", sandbox.settlements.query),
         ("GET", "/v3/global/refund/recharge-balance", refunds.recharge_balance),
         ("GET", "/v3/global/refund/partner/recharge-balance/sub-mchid/<sub_mchid>", refunds.recharge_balance),
     ]

@@ -13,6 +13,7 @@ from . import special
 from .answers import Refused, dump
 from .clock import rfc3339
 from .faults import CALL, CALL_FAULTS, NOTIFICATION_FAULTS
+from .statements import ERRORS
 from .store import Row
 
 if TYPE_CHECKING:
@@ -165,6 +166,23 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
         sandbox.store.set_setting("recharge_balance", amount)
         return _json({"amount": amount})
 
+    # Files of a day
+
+    @control.post("/statements/<day>")
+    def statement(day: str) -> Response:
+        given = _given()
+        rows = _number(given.get("rows", 0), "rows")
+        return _json(sandbox.statements.want(day, error=str(given.get("error") or ""), rows=rows))
+
+    @control.post("/settlements")
+    def settlement() -> Response:
+        given = _given()
+        if not isinstance(given.get("record"), dict):
+            raise _wrong("give record, as the API shows it, and mchid")
+        mchid, sub_mchid = str(given.get("mchid", "")), str(given.get("sub_mchid", ""))
+        sandbox.settlements.add(given["record"], mchid=mchid, sub_mchid=sub_mchid)
+        return _json(given["record"], 201)
+
     # Notifications
 
     @control.post("/notifications/deliver")
@@ -269,6 +287,7 @@ def outcomes() -> dict[str, Any]:
             for one in special.PAYMENTS.values()
         ],
         "refunds": [{"amount": one.amount, "outcome": one.says} for one in special.REFUNDS.values()],
+        "statement_errors": ERRORS,
         "call_faults": CALL_FAULTS,
         "notification_faults": NOTIFICATION_FAULTS,
     }

@@ -89,7 +89,7 @@ class Orders:
         order = self.find(call, party, out_trade_no=out_trade_no, product=PAPAY)
         if order["trade_state"] in (SUCCESS, REFUND):
             raise Refused(400, "ORDER_PAID", "the deduction was paid: refund it")
-        self._reverse(order, CLOSED)
+        self.reverse(order, CLOSED)
         return no_content()
 
     # What all products share
@@ -195,6 +195,25 @@ class Orders:
                 about=paid["transaction_id"],
             )
 
+    def reverse(self, order: Row, state: str) -> None:
+        """End an order; the first reversal of some special amounts goes wrong. Ended ones stay as they are."""
+        if order["trade_state"] in (CLOSED, REVOKED):
+            return
+        is_first = self._store.count_try(order["mchid"], f"reverse {order['out_trade_no']}") == 1
+        outcome = order["special"] if is_first else 0
+        if outcome == special.REVERSAL_TOO_EARLY:
+            raise Refused(400, "INVALID_REQUEST", "too early (special amount or code)")
+        if outcome == special.REVERSAL_FAILS_FIRST:
+            raise Refused(500, "SYSTEM_ERROR", "nothing done (special amount or code)")
+        now = self._sandbox.clock.now()
+        if outcome == special.PAID_WHEN_REVERSED:
+            self.become(order, SUCCESS, now)
+            raise Refused(500, "SYSTEM_ERROR", "paid meanwhile (special amount or code)")
+        ended = {"trade_state": state, "reversed_at": now, "due_at": None, "due_state": None}
+        self._store.update("orders", "transaction_id", order["transaction_id"], **ended)
+        if outcome == special.REVERSAL_ANSWER_LOST:
+            raise Refused(500, "SYSTEM_ERROR", "done (special amount or code)")
+
     def shown(self, order: Row) -> dict[str, Any]:
         """Return the order as answers and notifications show it."""
         paid = order["success_at"] is not None
@@ -256,7 +275,7 @@ class Orders:
             asked["out_trade_no"],
             NOTPAY,
         )
-        row = self._store.insert(
+        self._store.insert(
             "orders",
             transaction_id=transaction_id,
             mchid=party.mchid,
@@ -283,22 +302,10 @@ class Orders:
             **order,
         )
         if outcome.state == SUCCESS:
-            self.become(row, SUCCESS, now)
+            self.become(self.get(transaction_id), SUCCESS, now)
         else:
             self._store.update("orders", "transaction_id", transaction_id, trade_state=outcome.state)
         return self.get(transaction_id)
-
-    def _reverse(self, order: Row, state: str) -> None:
-        if order["trade_state"] not in (CLOSED, REVOKED):
-            self._store.update(
-                "orders",
-                "transaction_id",
-                order["transaction_id"],
-                trade_state=state,
-                reversed_at=self._sandbox.clock.now(),
-                due_at=None,
-                due_state=None,
-            )
 
 
 def fingerprint(asked: dict[str, Any]) -> str:

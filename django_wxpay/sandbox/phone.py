@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .app import Sandbox
 
 LATEST = 12
+HOME = "home"  # where somebody pressed Agree on the page itself
 CHANNEL_NAMES = {"miniprogram": "mini program", "app": "app", "jsapi": "JSAPI", "h5": "H5", "web": "web (QR code)"}
 
 
@@ -124,6 +126,7 @@ def _home(sandbox: Sandbox) -> dict[str, Any]:
         "calls": store.all("SELECT * FROM calls ORDER BY seq DESC LIMIT ?", LATEST),
         "faults": sandbox.faults.all(),
         "outcomes": control.outcomes(),
+        "payment_code": f"1{secrets.randbelow(6)}{secrets.randbelow(10**16):016d}",
         "channel_names": CHANNEL_NAMES,
     }
 
@@ -154,6 +157,8 @@ def _way_back(session: Row, came_from: str, result: dict[str, str]) -> str:
     A mini program gets what ``extraData`` would hold as query parameters; other channels return to the plain
     ``return_url``; without one the user stays on the session's page.
     """
+    if came_from == HOME:
+        return url_for("phone.home")
     if _is_web(came_from):
         parts = urlsplit(came_from)
         query = "&".join(part for part in (parts.query, urlencode(result)) if part)

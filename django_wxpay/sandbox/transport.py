@@ -9,8 +9,9 @@ the connection that the sandbox stages come back as what ``requests`` raises for
 
 from __future__ import annotations
 
+import io
 import sys
-from io import BytesIO
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -49,23 +50,49 @@ class WSGIAdapter(HTTPAdapter):
 
         try:
             chunks = self.app(_environ(request, timeout), start_response)
-            try:
-                content = b"".join(chunks)
-            finally:
-                getattr(chunks, "close", lambda: None)()
         except LostAnswer as lost:
             raise ReadTimeout(str(lost), request=request) from lost
         except ConnectionClosed as closed:
             raise RequestsConnectionError(str(closed), request=request) from closed
+        body: io.RawIOBase | io.BytesIO = _Body(chunks)
+        if not stream:
+            with body:
+                body = io.BytesIO(body.read())
         code, _, reason = head["status"].partition(" ")
         raw = HTTPResponse(
-            body=BytesIO(content),
+            body=body,
             headers=HTTPHeaderDict(head["headers"]),
             status=int(code),
             reason=reason,
             preload_content=False,
         )
         return self.build_response(request, raw)
+
+
+class _Body(io.RawIOBase):
+    """What a WSGI program answers, as a stream that is read only as fast as asked for."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks, self._iterator, self._rest = chunks, iter(chunks), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            chunk = next(self._iterator, None)
+            if chunk is None:
+                return 0
+            self._rest = chunk
+        taken = self._rest[: len(buffer)]
+        self._rest = self._rest[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def close(self) -> None:
+        if not self.closed:
+            getattr(self._chunks, "close", lambda: None)()
+        super().close()
 
 
 def _environ(request: PreparedRequest, timeout: Any) -> dict[str, Any]:
@@ -90,7 +117,7 @@ def _environ(request: PreparedRequest, timeout: Any) -> dict[str, Any]:
         "CONTENT_LENGTH": str(len(body)),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": url.scheme,
-        "wsgi.input": BytesIO(body),
+        "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
