@@ -31,6 +31,9 @@ DEFAULTS: dict[str, Any] = {
     "ORDER_POLL_SECONDS": 5,
     "REFUND_POLL_SECONDS": 60,
     "SIGNED_CONTRACT_POLL_SECONDS": 86400,  # finds terminations whose notification was lost
+    "TILL_QUERY_SECONDS": 5,  # a quick payment without an outcome is queried so often
+    "TILL_GIVE_UP_SECONDS": 45,  # then it is reversed: WeChat Pay lets a password prompt lapse about then
+    "AUTH_CODE_PREFIXES": ("10", "11", "12", "13", "14", "15"),
     "REFUND_SPACING_SECONDS": 60,  # WeChat Pay: one refund of an order at a time, a minute apart
     "STATUS_QUERY_SECONDS": 3,  # a customer's status page asks WeChat Pay at most this often per row
     "DELIVERY_ATTEMPTS": 10,  # then a transition is parked until somebody asks for it

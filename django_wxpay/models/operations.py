@@ -9,6 +9,7 @@ class Action(models.TextChoices):
     SIGN = "SIGN", _("open a signing session")
     TERMINATE = "TERMINATE", _("terminate the contract")
     DEDUCT = "DEDUCT", _("deduct")
+    PAY = "PAY", _("charge the payment code")
     REVERSE = "REVERSE", _("reverse")
     REFUND = "REFUND", _("refund")
 

@@ -123,6 +123,7 @@ def _asked_as(config, reference, wanted):
 @operations.register
 class Sign(operations.Ask):
     action = Action.SIGN
+    harmless = True  # another session under the same number
 
     def send(self, client, operation, row):
         return client.contracts.pre_sign(**operation.fields)
@@ -337,6 +338,7 @@ def terminate(contract, **asked):
 @operations.register
 class Terminate(operations.Ask):
     action = Action.TERMINATE
+    harmless = True
 
     def send(self, client, operation, row):
         return client.contracts.terminate(**operation.fields)

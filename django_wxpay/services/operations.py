@@ -33,6 +33,9 @@ class Ask:
 
     action: str
     resend = True  # whether the same request may be sent again once it is proved that it never arrived
+    harmless = False  # whether it may be sent twice even while the first may be under way
+    needs_caller = False  # whether only its caller can send it (it knows what is never stored)
+    pause = timedelta(minutes=5)  # before a "not now" is asked again
 
     def wait_until(self, operation, row):
         """When it may be sent, None for now. Called in a transaction that may lock what decides it."""
@@ -49,7 +52,8 @@ class Ask:
     def refused(self, row, error, operation):
         """Record that WeChat Pay verifiably refused (or that our own field check did).
 
-        Returns how the operation ends: REFUSED, DONE (it was so already), or UNKNOWN (a query must tell).
+        Returns how the operation ends: REFUSED, DONE (it was so already), UNKNOWN (a query must tell), or PLANNED
+        (not now: the same again after `pause`).
         """
         raise NotImplementedError
 
@@ -196,7 +200,12 @@ def send(operation):
         _refused(ask, operation, error)
         raise
     except (RateLimited, RequestNotSent) as error:
-        _keep(operation, State.PLANNED, error)
+        if not ask.needs_caller:
+            _keep(operation, State.PLANNED, error)
+        elif getattr(error, "verified", True):
+            _refused(ask, operation, error)
+        else:
+            _keep(operation, State.UNKNOWN, error)
         raise
     except OutcomeUnknown as error:
         _keep(operation, State.UNKNOWN, error)
@@ -206,6 +215,9 @@ def send(operation):
         if ended == State.DONE:
             return True
         if ended == State.REFUSED:
+            raise
+        if ended == State.PLANNED:
+            _keep(operation, State.PLANNED, error, ask.pause)
             raise
         _keep(operation, State.UNKNOWN, error)
         if not error.verified:
@@ -263,12 +275,12 @@ def _answered(ask, operation, answer):
 
 
 def _refused(ask, operation, error):
-    """Record a refusal; returns how the operation ended, UNKNOWN when it stays open."""
+    """Record a refusal; returns how the operation ended, UNKNOWN or PLANNED when it stays open."""
 
     def work():
         row = row_of(operation, lock=True)
         ended = ask.refused(row, error, operation)
-        if ended != State.UNKNOWN:
+        if ended in (State.REFUSED, State.DONE):
             message = str(getattr(error, "message", error))
             request_id = getattr(error, "request_id", "")
             finish(operation, ended, error_code=_code(error), error_message=message, request_id=request_id)
@@ -281,7 +293,7 @@ def _code(error):
     return (error.code if isinstance(error, WxPayError) and error.code else type(error).__name__)[:64]
 
 
-def _keep(operation, state, error):
+def _keep(operation, state, error, soonest=SOONEST):
     """It stays open: to be sent (again), or to be found out."""
     now = timezone.now()
     age = now - operation.created_at
@@ -290,14 +302,15 @@ def _keep(operation, state, error):
         state=state,
         sent_at=sent,
         leased_until=None,
-        next_try_at=now + min(max(age / 2, SOONEST), LATEST),
+        next_try_at=now + min(max(age / 2, soonest), LATEST),
         error_code=_code(error),
         error_message=str(error)[:256],
         request_id=(getattr(error, "request_id", "") or "")[:128],
     )
     operation.refresh_from_db()
-    logger.warning("operation open action=%s %s=%s state=%s error=%s", operation.action, operation.subject,
-                   operation.object_id, state, operation.error_code)  # fmt: skip
+    what = (operation.action, operation.subject, operation.object_id, state, operation.error_code)
+    logger.warning("operation open action=%s %s=%s state=%s error=%s", *what)
+    _tell_if_stuck(operation)
 
 
 def finish(operation, state, *, error_code="", error_message="", request_id=""):
@@ -341,13 +354,25 @@ def send_due(limit=100):
     return seen
 
 
-def advance(operation):
-    """Take one open operation a step further: send it if it is planned, else find out what became of it."""
+def advance(operation, send_again=True):
+    """Take one open operation further: send it if it is planned, else find out what became of it.
+
+    send_again: whether what proves not to have arrived is sent again at once; else that is the next step.
+    """
     if operation.state == State.PLANNED:
-        if not settle(operation, row_of(operation)):
-            send(operation)
+        _send_planned(operation)
     elif _take(operation):
-        _find_out(operation)
+        _find_out(operation, send_again)
+
+
+def _send_planned(operation):
+    if settle(operation, row_of(operation)):
+        return
+    ask = ASKS[operation.action]
+    if ask.needs_caller:  # its caller died before it was sent, and nobody else can send it
+        _refused(ask, operation, RequestNotSent("Its process ended before it was sent."))
+    else:
+        send(operation)
 
 
 def _take(operation):
@@ -359,7 +384,7 @@ def _take(operation):
     return bool(unknown.update(state=State.UNKNOWN, leased_until=lease, next_try_at=lease))
 
 
-def _find_out(operation):
+def _find_out(operation, send_again):
     """Query; then DONE, REFUSED, sent again with the same fields, or asked again later."""
     ask, row = ASKS[operation.action], row_of(operation)
     if settle(operation, row):
@@ -368,25 +393,24 @@ def _find_out(operation):
         ask.look(row)
     except WxPayError as error:  # an unsigned "not found" is one of them: it proves nothing
         _keep(operation, State.UNKNOWN, error)
-        _tell_if_stuck(operation, row)
         return
     row.refresh_from_db()
     if settle(operation, row):
         return
-    if ask.resend and not _under_way(operation):
-        _send_again(operation)
+    if ask.resend and (ask.harmless or not _under_way(operation)):
+        _plan_again(operation)
+        if send_again:
+            send(operation)
     else:
         _keep(operation, State.UNKNOWN, OutcomeUnknown("WeChat Pay knows nothing of it yet."))
-        _tell_if_stuck(operation, row)
 
 
-def _send_again(operation):
+def _plan_again(operation):
     """The same number and the same fields: proved not to have arrived, and no request can be under way."""
     Operation.objects.filter(pk=operation.pk, state=State.UNKNOWN, open_key__isnull=False).update(
         state=State.PLANNED, leased_until=None, next_try_at=timezone.now()
     )
     operation.refresh_from_db()
-    send(operation)
 
 
 def _under_way(operation):
@@ -394,10 +418,10 @@ def _under_way(operation):
     return operation.sent_at is not None and operation.sent_at + window > timezone.now()
 
 
-def _tell_if_stuck(operation, row):
+def _tell_if_stuck(operation):
     if timezone.now() - operation.created_at > timedelta(seconds=conf.setting("OPERATION_STUCK_SECONDS")):
         ours = f"{operation.action}: {operation.state} {operation.error_code}"
-        discrepancies.record(Discrepancy.Kind.STUCK, row, ours=ours, theirs=operation.error_message)
+        discrepancies.record(Discrepancy.Kind.STUCK, row_of(operation), ours=ours, theirs=operation.error_message)
 
 
 def refusal(row, operation):

@@ -1,14 +1,18 @@
 """Orders: what a payer owes and whether it was paid. One module per way of asking, one door for facts."""
 
 from .deductions import deduct, plan_deduction, plan_retry, retry_deduction
-from .facts import apply_order, look, poll, status, sync
+from .facts import apply_order, look, sync
+from .polls import poll, status
+from .quickpay import advance_till, pay_by_code, wait_until_final
 from .reversals import close_expired, plan_reversal, reverse
 
 __all__ = [
+    "advance_till",
     "apply_order",
     "close_expired",
     "deduct",
     "look",
+    "pay_by_code",
     "plan_deduction",
     "plan_retry",
     "plan_reversal",
@@ -17,4 +21,5 @@ __all__ = [
     "reverse",
     "status",
     "sync",
+    "wait_until_final",
 ]

@@ -66,6 +66,9 @@ QUERIES = {
     Order.Product.PAPAY: lambda client, order: client.orders.query_deduction(
         out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid
     ),
+    Order.Product.MICROPAY: lambda client, order: client.orders.query_payment(
+        out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid
+    ),
 }
 
 
@@ -100,7 +103,8 @@ def sync(order):
 
     Raises APIError, OutcomeUnknown. That WeChat Pay does not know the order (yet) is no error.
 
-    Source: APIv3 manual, auto-debit, "Query order", GET /v3/global/papay/transactions/out-trade-no/{out_trade_no}.
+    Source: APIv3 manual, "Query order", GET /v3/global/papay/transactions/out-trade-no/{out_trade_no} for deductions,
+    GET /v3/global/transactions/out-trade-no/{out_trade_no} for quick payments.
     """
     try:
         look(order)
@@ -108,16 +112,3 @@ def sync(order):
         polling.put_off(order)
     order.refresh_from_db()
     return order
-
-
-def status(order):
-    """The order, confirmed with WeChat Pay unless final or asked in the last seconds; never raises for the network."""
-    if order.is_final or not polling.may_ask(order):
-        order.refresh_from_db()
-        return order
-    return polling.quietly(sync, order)
-
-
-def poll(limit=100):
-    """Query orders that are due; returns how many."""
-    return polling.poll(Order.objects.all(), sync, limit)

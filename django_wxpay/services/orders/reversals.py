@@ -7,7 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from ... import conf
-from ...client.errors import WxPayError
+from ...client.errors import RequestNotSent, WxPayError
 from ...exceptions import OrderPaid
 from ...models import Action, Operation, Order
 from .. import operations, remote
@@ -23,7 +23,8 @@ def plan_reversal(order, *, reference=None, by=None):
     """Write down that an unpaid order shall never be paid; `send_operations` asks WeChat Pay for it.
 
     reference: a form's token; the same again plans nothing. An earlier ask without an outcome gives way once no
-    request of it can be under way. Returns the `Order`, with nothing planned when it is proved dead already. Joins
+    request of it can be under way, which is also later than the 15 seconds WeChat Pay wants between a quick payment
+    and its reversal. Returns the `Order`, with nothing planned when it is proved dead already. Joins
     the caller's transaction; nothing is sent here. Raises OrderPaid (refund it), OperationPending.
     """
     with transaction.atomic():
@@ -33,16 +34,19 @@ def plan_reversal(order, *, reference=None, by=None):
         if row.is_paid:
             raise OrderPaid(f"Order {row.out_trade_no} is paid ({row.state}): refund it. Nothing was sent.")
         to_send = {"out_trade_no": row.out_trade_no, "sub_mchid": row.sub_mchid}
-        return operations.plan(row, Action.REVERSE, to_send, reference=reference, by=by, supersede=(Action.DEDUCT,))
+        earlier = (Action.DEDUCT, Action.PAY)
+        return operations.plan(row, Action.REVERSE, to_send, reference=reference, by=by, supersede=earlier)
 
 
 def reverse(order, **asked):
     """Close an unpaid order now, for good. Takes what `plan_reversal` takes.
 
     Returns the `Order` (CLOSED or REVOKED). Raises what `plan_reversal` raises (nothing was sent), OrderPaid (WeChat
-    Pay says that it is paid), APIError (refused), OutcomeUnknown (polling finds out), CalledInTransaction.
+    Pay says that it is paid), APIError (not now: a worker asks again), OutcomeUnknown (polling finds out),
+    CalledInTransaction.
 
-    Source: APIv3 manual, auto-debit, "Reverse", POST /v3/global/papay/transactions/out-trade-no/{…}/reverse.
+    Source: APIv3 manual, "Reverse", POST /v3/global/papay/transactions/out-trade-no/{…}/reverse for deductions,
+    POST /v3/global/micropay/transactions/out-trade-no/{…}/reverse for quick payments.
     """
     row = operations.carry_out(plan_reversal, order, **asked)
     if row.is_paid:
@@ -67,12 +71,17 @@ def close_expired(limit=100):
 @operations.register
 class Reverse(operations.Ask):
     action = Action.REVERSE
+    harmless = True
 
     def send(self, client, operation, row):
+        if row.product == Order.Product.MICROPAY:
+            return client.orders.reverse_payment(**operation.fields)
         return client.orders.reverse_deduction(**operation.fields)
 
     def answered(self, row, fact, operation):
-        return move(row, State.CLOSED, fact, {}, note="reversed")
+        # A reversed quick payment may have been paid: the money went back. A reversed deduction was only closed.
+        state = State.REVOKED if row.product == Order.Product.MICROPAY else State.CLOSED
+        return move(row, state, fact, {}, note="reversed")
 
     def refused(self, row, error, operation):
         if error.means("ORDER_NOT_EXIST"):  # it never arrived, and no request of it can be under way any more
@@ -85,8 +94,11 @@ class Reverse(operations.Ask):
                     note="never arrived at WeChat Pay",
                 )
             return Operation.State.DONE
-        known_there = error.means("ORDER_PAID", "ORDER_CLOSED", "ORDER_REVERSED")
-        return Operation.State.UNKNOWN if known_there else Operation.State.REFUSED
+        if error.means("ORDER_PAID", "ORDER_CLOSED", "ORDER_REVERSED"):
+            return Operation.State.UNKNOWN
+        if isinstance(error, RequestNotSent):
+            return Operation.State.REFUSED
+        return Operation.State.PLANNED  # too early, or the payer is at it: not now, but it must end some day
 
     def look(self, row):
         return look(row)

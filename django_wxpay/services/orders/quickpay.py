@@ -1,0 +1,232 @@
+"""Quick pay: the cashier scans the payer's code. Did the payer pay or not?
+
+The code lives a minute and is never stored, so the request is sent once, by its caller. From then on the row's own
+clock decides the one step that is due: query every few seconds, reverse when the time is over, confirm the reversal.
+The till's page and the poller both ask for that step, so a closed browser or a dead process changes nothing. The end
+is SUCCESS or REVOKED (or a refusal), never both.
+"""
+
+import logging
+import time
+from datetime import timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from ... import conf
+from ...client import fields
+from ...client.errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent
+from ...exceptions import OperationPending
+from ...models import Action, Operation, Order
+from .. import operations, polling, transactions
+from ..facts import move
+from ..numbers import new_number
+from .facts import apply_order, look, sync
+from .reversals import plan_reversal
+
+logger = logging.getLogger(__name__)
+State = Order.State
+# These say that the number is known there: a query tells the truth.
+LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
+
+
+def pay_by_code(
+    *,
+    auth_code,
+    amount,
+    currency,
+    description,
+    reference,
+    user=None,
+    attach="",
+    goods_tag="",
+    limit_pay="",
+    device_id="",
+    device_ip="",
+    operator_id="",
+    store_id="",
+    store_name="",
+    store_address="",
+    merchant="default",
+    sub_mchid=None,
+    sub_appid=None,
+    by=None,
+):
+    """Charge the payer who shows this payment code: committed, sent once, answered.
+
+    auth_code: the 18 digits under the bar code; used for this request, then forgotten. amount: int, minor units of
+    currency. description: shown to the payer, at most 127 characters, none of 4 bytes. reference: the shop's own
+    name for this scan; the same again returns the same row and charges nothing more. A new code is a new reference.
+
+    Returns the `Order`: SUCCESS; REFUSED with its `error_code` (not charged); USERPAYING (a password is asked for);
+    or CREATED (no proof yet): for the last two call `advance_till` until it is final, and hand nothing over before.
+    Raises InvalidField and ReferenceReused (nothing was sent), CalledInTransaction. Waits for one call at most.
+
+    Source: APIv3 manual, "Quick pay", POST /v3/global/micropay/transactions/pay.
+    """
+    asked = dict(locals())
+    fields.auth_code("auth_code", auth_code, conf.setting("AUTH_CODE_PREFIXES"))
+    transactions.refuse_inside("orders.pay_by_code outside of atomic()")
+    try:
+        return operations.carry_out(_plan_payment, **asked)
+    except InvalidField:
+        raise
+    except (APIError, OutcomeUnknown, RequestNotSent) as error:
+        logger.info("quick payment reference=%s has no success: %s", reference, type(error).__name__)
+        return Order.objects.get(mchid=conf.merchant(merchant).mchid, reference=reference, attempt=1)
+
+
+def _plan_payment(
+    *, auth_code, amount, currency, description, reference, user, attach, merchant, sub_mchid, sub_appid, by, **more
+):  # fmt: skip
+    config = conf.merchant(merchant)
+    sub_mchid, sub_appid = config.sub_of(sub_mchid, sub_appid)
+    fields.amount("amount", amount)
+    fields.currency("currency", currency)
+    fields.text("description", description, 127)
+    fields.text("attach", attach, 127, required=False)
+    fields.text("reference", reference, 64)
+    wanted = {
+        "product": Order.Product.MICROPAY, "amount_total": amount, "currency": currency,
+        "description": description, "attach": attach, "sub_mchid": sub_mchid,
+    }  # fmt: skip
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            if known := _asked_as(config, reference, wanted):
+                return known
+            order = Order.objects.create(
+                **wanted,
+                merchant=config.alias,
+                mchid=config.mchid,
+                appid=config.appid,
+                sub_appid=sub_appid,
+                user=user,
+                reference=reference,
+                out_trade_no=new_number(),
+                next_poll_at=now + timedelta(seconds=conf.setting("TILL_QUERY_SECONDS")),
+            )
+            to_send = more | {
+                "out_trade_no": order.out_trade_no,
+                "amount_total": amount,
+                "currency": currency,
+                "description": description,
+                "attach": attach,
+                "merchant_category_code": config.merchant_category_code,
+                "sub_mchid": sub_mchid,
+                "sub_appid": sub_appid,
+            }
+            operations.plan(order, Action.PAY, to_send, by=by)
+            order.operation.auth_code = auth_code  # in memory only: its caller is the one who can send it
+            return order
+    except IntegrityError:
+        if known := _asked_as(config, reference, wanted):  # somebody used the reference at this very moment
+            return known
+        raise
+
+
+def _asked_as(config, reference, wanted):
+    known = Order.objects.filter(mchid=config.mchid, reference=reference).first()
+    return operations.refuse_reuse(known, reference, wanted) if known else None
+
+
+@operations.register
+class Pay(operations.Ask):
+    action = Action.PAY
+    resend = False
+    needs_caller = True
+
+    def send(self, client, operation, row):
+        prefixes = conf.setting("AUTH_CODE_PREFIXES")
+        return client.orders.pay_by_code(**operation.fields, auth_code=operation.auth_code, auth_code_prefixes=prefixes)
+
+    def answered(self, row, fact, operation):
+        if "trade_state" in fact.data:
+            return apply_order(fact)
+        return move(row, State.USERPAYING, fact, {})  # an error object that says so, in place of an order
+
+    def refused(self, row, error, operation):
+        if error.means(*LOOK_FIRST):
+            return Operation.State.UNKNOWN
+        if not row.is_final:
+            changes = {"error_code": error.code[:64]}
+            move(row, State.REFUSED, operations.refusal(row, operation), changes, note=str(error)[:256])
+        return Operation.State.REFUSED
+
+    def look(self, row):
+        return look(row)
+
+    def verdict(self, row, operation):
+        if row.state == State.REFUSED:
+            return Operation.State.REFUSED
+        return None if row.state == State.CREATED else Operation.State.DONE
+
+
+# Afterwards
+
+
+def advance_till(order):
+    """Take the ONE step that is due now for a quick payment, if any and if nobody else is at it; returns the row.
+
+    Safe to call as often as a till likes. Waits for one call at most, never raises because of the network.
+    """
+    now = timezone.now()
+    due = Order.objects.filter(pk=order.pk, next_poll_at__lte=now)
+    if due.update(next_poll_at=now + polling.LEASE):
+        polling.quietly(step, order)
+    order.refresh_from_db()
+    return order
+
+
+def step(order):
+    """The step that is due: query while the payer has time, reverse afterwards, else see to the reversal.
+
+    Called by whoever holds the row (its `next_poll_at`). Raises what the call raises.
+    """
+    order.refresh_from_db()
+    try:
+        pending = operations.open_of(order)
+        if pending is not None and pending.action == Action.REVERSE:
+            _see_to(pending, order)
+        elif _time_is_over(order):
+            _give_up(order)
+        else:
+            sync(order)
+    finally:
+        _schedule(order)
+    return order
+
+
+def _time_is_over(order):
+    give_up_at = order.created_at + timedelta(seconds=conf.setting("TILL_GIVE_UP_SECONDS"))
+    return not order.is_final and give_up_at <= timezone.now()
+
+
+def _give_up(order):
+    """Reverse, unless the payment's own request may still be under way: then it is queried once more."""
+    try:
+        operations.carry_out(plan_reversal, order)
+    except OperationPending:
+        sync(order)
+
+
+def _see_to(reversal, order):
+    if reversal.next_try_at <= timezone.now():
+        operations.advance(reversal, send_again=False)
+    else:
+        sync(order)
+
+
+def _schedule(order):
+    """However the step ended, there is a next one while the row is open."""
+    order.refresh_from_db()
+    if order.next_poll_at is not None and order.next_poll_at > timezone.now() + timedelta(seconds=60):
+        polling.put_off(order)
+
+
+def wait_until_final(order, *, timeout_seconds=180):
+    """For scripts: step until the order is final or the time is over; returns the row as it is then."""
+    ends = time.monotonic() + timeout_seconds
+    while not advance_till(order).is_final and time.monotonic() < ends:
+        time.sleep(1)
+    return order
