@@ -177,10 +177,15 @@ def test_an_answer_without_a_date_has_no_time():
 
 
 def test_an_adapter_whose_file_knows_only_read_will_do():
-    class Plain:
+    class Plain(io.RawIOBase):
         def __init__(self, body):
-            file = io.BytesIO(body)
-            self.read, self.close = file.read, file.close
+            self.file = io.BytesIO(body)
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            return self.file.readinto(buffer)
 
     client = make_client(Reply(200, {"ok": 1}))
     build = client.wire.build_response
