@@ -63,7 +63,9 @@ class Demo:
         }
 
     def start(self) -> None:
-        self._start("sandbox", lambda: _answers(f"{self.sandbox}/_sandbox/state"))  # it writes the merchant's keys first
+        self._start(
+            "sandbox", lambda: _answers(f"{self.sandbox}/_sandbox/state")
+        )  # it writes the merchant's keys first
         self.processes.run(sys.executable, "-m", "django", "migrate", "--verbosity", "0")
         self.processes.run(sys.executable, "-m", "django", "shop_staff", *STAFF)
         self._start("web", lambda: _answers(self.shop))

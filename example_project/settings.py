@@ -137,5 +137,5 @@ def sandbox_merchant() -> dict[str, dict[str, object]]:
 WXPAY = {
     "MERCHANTS": sandbox_merchant(),
     "NOTIFY_URL_BASE": f"{SHOP_URL}/wxpay/notify/",
-    "CHECKOUT": "example_project.shop.checkout.Checkout",
+    "CHECKOUT": "example_project.shop.checkout.ShopCheckout",
 }

@@ -5,8 +5,8 @@ from .models import Membership
 
 @admin.register(Membership)
 class MembershipAdmin(admin.ModelAdmin):
-    list_display = ["__str__", "user", "plan_key", "chosen_at", "paid_until", "ended_at"]
-    list_filter = ["plan_key"]
+    list_display = ["__str__", "user", "began_at", "paid_until", "ended_at"]
+    list_filter = ["plan_key", "began_at"]
     search_fields = ["user__username", "user__first_name", "contract__out_contract_code"]
     list_select_related = ["user"]
 

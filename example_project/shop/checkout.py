@@ -1,29 +1,17 @@
-"""The shop's answers to "what may this customer have, and for how much?"; WXPAY["CHECKOUT"] names this class.
+"""The shop's answer to "what may this customer sign?"; WXPAY["CHECKOUT"] names this class.
 
 Customers send a key and nothing else: plan, price and names come from here.
 """
 
-from django.http import Http404
+from django_wxpay.checkout import Checkout, ContractOffer
 
-from .models import Membership
 from .plans import PLANS
 
 
-class Checkout:
+class ShopCheckout(Checkout):
     def contract_offer(self, request, key):
-        """What `contracts.sign` takes, for the plan of that key."""
-        if key not in PLANS:
-            raise Http404(f"There is no plan {key!r}.")
-        membership = self._membership(request.user, PLANS[key])
-        return {
-            "plan_id": membership.plan.plan_id,
-            "user_display_name": (request.user.first_name or request.user.get_username())[:32],
-            "reference": membership.reference,
-        }
-
-    def _membership(self, user, plan):
-        """The membership to sign: one that still can be, so that choosing twice is choosing once, or a new one."""
-        newest = user.memberships.filter(plan_key=plan.key).first()
-        if newest and (newest.contract is None or newest.contract.can_launch):
-            return newest
-        return Membership.objects.create(user=user, plan_key=plan.key)
+        """The contract of the plan of that key, signed in the shop's mini program unless a page says otherwise."""
+        plan = PLANS.get(key)
+        if plan is None:
+            return None
+        return ContractOffer(plan_id=plan.plan_id, user_display_name=request.user.first_name[:32] or "Member")

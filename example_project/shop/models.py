@@ -11,17 +11,16 @@ MONTH = timedelta(days=30)
 
 
 class Membership(models.Model):
-    """What somebody chose. Whether it is signed and paid django_wxpay knows; here is what the shop makes of that."""
+    """What the shop makes of a signed contract. Whether it is signed and paid, django_wxpay knows."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("member"), on_delete=models.CASCADE, related_name="memberships"
     )
-    plan_key = models.CharField(_("plan"), max_length=32, choices=[(plan.key, plan.name) for plan in PLANS.values()])
+    plan_key = models.CharField(_("plan"), max_length=32)
     contract = models.OneToOneField(
-        "django_wxpay.Contract", verbose_name=_("contract"), on_delete=models.PROTECT, null=True, blank=True,
-        related_name="membership",
-    )  # fmt: skip
-    chosen_at = models.DateTimeField(_("chosen"), default=timezone.now)
+        "django_wxpay.Contract", verbose_name=_("contract"), on_delete=models.PROTECT, related_name="membership"
+    )
+    began_at = models.DateTimeField(_("began"), default=timezone.now)
     paid_until = models.DateTimeField(_("paid until"), null=True, blank=True)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
 
@@ -38,21 +37,15 @@ class Membership(models.Model):
         return PLANS[self.plan_key]
 
     @property
-    def reference(self):
-        """The shop's own name for the contract of this membership."""
-        return f"membership-{self.pk}"
-
-    @property
     def is_active(self):
         """A member until the paid month is over, also after terminating."""
         return self.paid_until is not None and self.paid_until > timezone.now()
 
     @property
     def renews(self):
-        return self.contract is not None and self.contract.state == "SIGNED"
+        return self.contract.state == self.contract.State.SIGNED
 
     def extend(self):
         """Another month, from the end of the paid one."""
-        start = max(filter(None, [self.paid_until, timezone.now()]))
-        self.paid_until = start + MONTH
+        self.paid_until = max(filter(None, [self.paid_until, timezone.now()])) + MONTH
         self.save(update_fields=["paid_until"])

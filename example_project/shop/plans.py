@@ -44,3 +44,8 @@ PLANS = {
         ),
     )
 }
+
+
+def plan_of(plan_id: int) -> Plan | None:
+    """The plan with that contract template."""
+    return next((plan for plan in PLANS.values() if plan.plan_id == plan_id), None)

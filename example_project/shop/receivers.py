@@ -10,6 +10,7 @@ from django_wxpay import signals
 from django_wxpay.services import orders
 
 from .models import Membership
+from .plans import plan_of
 
 
 def connect():
@@ -19,13 +20,12 @@ def connect():
 
 
 def begin_membership(sender, row, transition, **kwargs):
-    """Signed: ask for the first month."""
-    membership = _membership_of(row)
-    if membership is None:
-        return
-    membership.contract = row
-    membership.save(update_fields=["contract"])
-    plan_month(membership, timezone.localdate())
+    """Signed: a member, who is asked for the first month."""
+    plan = plan_of(row.plan_id)
+    if plan is None or row.user is None:
+        return  # a contract that this shop did not offer
+    membership = Membership.objects.create(user=row.user, plan_key=plan.key, contract=row)
+    plan_month(membership, membership.began_at)
 
 
 def end_membership(sender, row, transition, **kwargs):
@@ -34,24 +34,18 @@ def end_membership(sender, row, transition, **kwargs):
 
 def extend_membership(sender, row, transition, **kwargs):
     """Paid: another month."""
-    membership = row.contract and _membership_of(row.contract)
+    membership = Membership.objects.select_for_update().filter(contract=row.contract).first()
     if membership is not None:
         membership.extend()
 
 
-def plan_month(membership, day):
-    """Plan the deduction of the month that begins on `day`; planning it twice plans it once."""
+def plan_month(membership, moment):
+    """Plan the deduction of the month that begins at `moment`; planning it twice plans it once."""
+    day = timezone.localdate(moment)
     return orders.plan_deduction(
         membership.contract,
         amount=membership.plan.amount,
         currency=membership.plan.currency,
-        description=f"Kettle & Page: {membership.plan.name}, one month from {day:%Y-%m-%d}",
-        reference=f"{membership.reference}-{day:%Y-%m-%d}",
+        description=f"Kettle & Page: {membership.plan.name}, one month from {day}",
+        reference=f"membership-{membership.pk}-{day}",
     )
-
-
-def _membership_of(contract):
-    prefix, _, pk = (contract.reference or "").partition("-")
-    if prefix != "membership" or not pk.isdigit():
-        return None  # a contract of somebody else's making
-    return Membership.objects.select_for_update().filter(pk=pk).first()

@@ -2,7 +2,7 @@ from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from django_wxpay.exceptions import ContractNotSigned
+from django_wxpay.exceptions import ContractNotSigned, OperationPending
 
 from .models import Membership
 from .receivers import plan_month
@@ -14,10 +14,10 @@ def renew_memberships():
     due = Membership.objects.filter(ended_at=None, contract__state="SIGNED", paid_until__lte=timezone.now())
     for pk in due.values_list("pk", flat=True):
         with transaction.atomic():
-            membership = Membership.objects.select_for_update().select_related("contract").get(pk=pk)
+            membership = Membership.objects.select_for_update().get(pk=pk)
             if membership.is_active:
-                continue  # another worker was here
+                continue  # paid meanwhile
             try:
-                plan_month(membership, timezone.localdate(membership.paid_until))
-            except ContractNotSigned:
-                pass  # terminated this very moment: the receiver ends the membership
+                plan_month(membership, membership.paid_until)
+            except (ContractNotSigned, OperationPending):
+                continue  # it is ending: the receiver will be told

@@ -1,6 +1,7 @@
 """The shop's pages. Signing and terminating speak to WeChat Pay, so those views stay outside of transactions."""
 
 import secrets
+from dataclasses import replace
 
 from django.contrib import messages
 from django.contrib.auth import get_user_model, login, logout
@@ -8,15 +9,17 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from django_wxpay.client.errors import InvalidField, OutcomeUnknown, WxPayError
-from django_wxpay.services import contracts
+from django_wxpay.client.errors import InvalidField, WxPayError
+from django_wxpay.services import checkout, contracts
 
-from .checkout import Checkout
+from .checkout import ShopCheckout
 from .models import Membership
-from .plans import PLANS
+from .plans import PLANS, plan_of
 
 
 def home(request):
@@ -35,21 +38,16 @@ def join(request, key):
             messages.error(request, _("Please tell us your name, in at most 32 characters."))
             return redirect("shop:home")
         _welcome(request, name)
-    offer = Checkout().contract_offer(request, key)
+    back = request.build_absolute_uri(reverse("shop:member"))
+    offer = replace(ShopCheckout().contract_offer(request, key), channel="h5", return_url=back)
     try:
-        contract = contracts.sign(
-            **offer,
-            user=request.user,
-            channel="h5",
-            return_url=request.build_absolute_uri("/member/"),
-        )
+        contract = checkout.open_contract(request.user, offer)
     except InvalidField as error:
         messages.error(request, _("WeChat Pay cannot take this: %s") % error)
         return redirect("shop:home")
     except WxPayError:
-        messages.error(request, _("WeChat Pay does not answer as it should. Nothing was charged; please try again."))
+        messages.error(request, _("WeChat Pay does not open the contract. Nothing was charged; please try again."))
         return redirect("shop:home")
-    request.user.memberships.filter(pk=_membership_number(offer)).update(contract=contract)
     launch = contract.launch_params()
     return redirect(launch["sign_url"] if launch else "shop:member")
 
@@ -57,21 +55,18 @@ def join(request, key):
 @login_required
 @transaction.non_atomic_requests
 def member(request):
-    """What a member has, has paid and got back. Confirms with WeChat Pay what is still open."""
-    memberships = list(request.user.memberships.exclude(contract=None).select_related("contract"))
-    for membership in memberships:
-        if membership.contract.state == "PENDING":
-            contracts.status(membership.contract)
+    """What a member has, has paid and got back. What waits for the signature is confirmed with WeChat Pay."""
+    waiting = [contracts.status(row) for row in request.user.wxpay_contracts.filter(state="PENDING")]
+    waiting = [(row, plan_of(row.plan_id)) for row in waiting if row.can_launch]
+    memberships = request.user.memberships.select_related("contract")
     orders = request.user.wxpay_orders.prefetch_related("refunds")
-    return render(
-        request,
-        "shop/member.html",
-        {
-            "memberships": memberships,
-            "orders": orders,
-            "is_waiting": any(map(_is_waiting, memberships)) or any(map(_is_open, orders)),
-        },
+    is_changing = (
+        any(_is_new(row) for row in request.user.wxpay_contracts.all())
+        or any(not order.is_final for order in orders)
+        or any(refund.state in ("CREATED", "PROCESSING") for order in orders for refund in order.refunds.all())
     )
+    context = {"waiting": waiting, "memberships": memberships, "orders": orders, "is_changing": is_changing}
+    return render(request, "shop/member.html", context)
 
 
 @login_required
@@ -82,13 +77,14 @@ def terminate(request, pk):
     if request.method != "POST":
         return render(request, "shop/terminate.html", {"membership": membership})
     try:
-        contracts.terminate(membership.contract, note="Terminated by the member", by=request.user)
-    except OutcomeUnknown:
-        messages.warning(request, _("WeChat Pay has not answered yet. We find out, and this page will tell."))
+        contract = checkout.end_contract(membership.contract, by=request.user)
     except WxPayError as error:
         messages.error(request, _("Your membership goes on: %s") % error)
     else:
-        messages.success(request, _("Your membership will not renew. Thank you for your company!"))
+        if contract.is_final:
+            messages.success(request, _("Your membership will not renew. Thank you for your company!"))
+        else:
+            messages.warning(request, _("WeChat Pay has not answered yet. We find out, and this page will tell."))
     return redirect("shop:member")
 
 
@@ -100,21 +96,11 @@ def leave(request):
 
 def _welcome(request, name):
     """An account from nothing but a name: this is an example shop, yours has a sign-up."""
-    user = get_user_model().objects.create_user(f"member-{secrets.token_hex(4)}", first_name=name)
+    username = f"{slugify(name) or 'member'}-{secrets.token_hex(3)}"
+    user = get_user_model().objects.create_user(username, first_name=name)
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
 
 
-def _membership_number(offer):
-    return int(offer["reference"].rpartition("-")[2])
-
-
-def _is_waiting(membership):
-    """Something will happen to this membership by itself: show it when it has."""
-    contract = membership.contract
+def _is_new(contract):
+    """Not signed yet, or signed and not yet charged: something is about to happen by itself."""
     return contract.can_launch or (contract.state == "SIGNED" and not contract.orders.exists())
-
-
-def _is_open(order):
-    return not order.is_final or any(
-        not refund.is_final and refund.state != "ABNORMAL" for refund in order.refunds.all()
-    )
