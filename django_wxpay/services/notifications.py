@@ -4,12 +4,13 @@ import logging
 from datetime import timedelta
 from typing import NamedTuple
 
-from django.db import IntegrityError, OperationalError
+from django.db import DatabaseError, IntegrityError, OperationalError
 from django.db.models import F
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 
 from .. import conf
-from ..client.errors import SignatureInvalid, WxPayError
+from ..client.errors import WxPayError
 from ..exceptions import ProcessingFailed, WrongMerchant
 from ..models import Discrepancy, Notification, Outcome, Source
 from . import contracts, discrepancies, orders, refunds, transactions
@@ -82,14 +83,17 @@ def receive(alias, headers, body):
         try:
             transactions.run(lambda: _keep_and_process(notification, merchant, told, text))
         except _Repeated:
-            notification = transactions.run(lambda: _repeat(notification, merchant, told, text))
+            return _repeat(notification, merchant, told, text)
     except WxPayError as error:
         _keep_failed(notification, error)
         raise ProcessingFailed(str(error)) from error
     except OperationalError:
         raise  # the database: nothing was acknowledged, WeChat Pay repeats
     except Exception as error:
-        logger.exception("notification failed id=%s type=%s", envelope.id, envelope.event_type)
+        logger.error(
+            "notification failed id=%s type=%s error=%s",
+            envelope.id, envelope.event_type, _headline(error), exc_info=not isinstance(error, DatabaseError),
+        )  # fmt: skip
         _keep_failed(notification, error)
         raise ProcessingFailed(f"{type(error).__name__} while processing {envelope.event_type}") from error
     logger.info("notification %s type=%s state=%s", envelope.id, envelope.event_type, notification.state)
@@ -135,7 +139,10 @@ def _keep_and_process(notification, merchant, told, text):
 
 
 def _process(notification, merchant, told, text, stored=None):
-    """Apply it; writes the notification's row only where it differs from what is stored."""
+    """Apply it; writes the notification's row only where it differs from what is stored.
+
+    stored: what was just inserted; None for a row read under its lock, which counts an attempt.
+    """
     handler = HANDLERS.get(notification.event_type)
     if handler is None:
         raise UnknownEvent(f"{notification.event_type} is not known to this version; upgrade, then process it again.")
@@ -148,6 +155,8 @@ def _process(notification, merchant, told, text, stored=None):
     }  # fmt: skip
     if applied.outcome == Outcome.UNKNOWN_ROW:
         values |= _wait_for_row(notification)
+    if stored is None:
+        values["attempts"] = notification.attempts + 1
     if stored is None or applied.outcome != stored["outcome"]:
         Notification.objects.filter(pk=notification.pk).update(**values)
         _set(notification, values)
@@ -167,19 +176,25 @@ def _wait_for_row(notification):
 def _repeat(notification, merchant, told, text):
     """The same event again: count it. Only one that failed before is processed again, under its lock."""
     same = Notification.objects.filter(mchid=notification.mchid, event_id=notification.event_id)
+    logger.info("notification %s type=%s repeated", notification.event_id, notification.event_type)
     if same.exclude(state=State.FAILED).update(attempts=F("attempts") + 1):
-        return same.defer("body", "headers").get()
-    row = same.select_for_update().get()
-    if row.state == State.FAILED:
-        _process(row, merchant, told, text)
-    Notification.objects.filter(pk=row.pk).update(attempts=F("attempts") + 1)
-    return row
+        return SimpleLazyObject(same.get)  # WeChat Pay does not look at it: read when somebody does
+
+    def work():
+        row = same.select_for_update().get()
+        if row.state == State.FAILED:
+            _process(row, merchant, told, text)
+        else:  # another repeat was quicker
+            same.update(attempts=F("attempts") + 1)
+        return row
+
+    return transactions.run(work)
 
 
 def _keep_failed(notification, error):
     """Keep it as FAILED, in a transaction of its own: what it did was rolled back."""
     now = timezone.now()
-    told = f"{type(error).__name__}: {error}"[:512]
+    told = _headline(error)
 
     def work():
         row, created = Notification.objects.get_or_create(
@@ -200,6 +215,11 @@ def _keep_failed(notification, error):
     transactions.run(work)
 
 
+def _headline(error):
+    """An error in one line. PostgreSQL's further lines quote the row: openids and decrypted texts."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:512]
+
+
 def _pause(age):
     return min(max(age / 2, SOONEST), LATEST)
 
@@ -215,14 +235,14 @@ def _set(row, values):
 def retry(notification):
     """Process a stored notification again; returns the refreshed row. A processed one is left alone.
 
-    Raises ProcessingFailed (still FAILED), DecryptionFailed (the APIv3 key of then is configured no more).
+    Raises ProcessingFailed: a bug is still there, or no APIv3 key of now opens it.
     """
     merchant = conf.merchant(notification.merchant)
     client = conf.client(merchant.alias)
 
     def work():
         row = Notification.objects.select_for_update().get(pk=notification.pk)
-        if row.state not in (State.PROCESSED,):
+        if row.state != State.PROCESSED:
             envelope = client.notifications.decode(bytes(row.body))
             told, text = client.notifications.decrypt(envelope)
             if row.event_type in HANDLERS or row.event_type.startswith(OUR_FAMILIES):
@@ -230,11 +250,9 @@ def retry(notification):
 
     try:
         transactions.run(work)
-    except SignatureInvalid:
-        raise
     except Exception as error:
         _keep_failed(notification, error)
-        raise ProcessingFailed(f"{type(error).__name__}: {error}") from error
+        raise ProcessingFailed(_headline(error)) from error
     notification.refresh_from_db()
     return notification
 
