@@ -169,15 +169,13 @@ class Transport:
             while chunk := read(CHUNK_BYTES, decode_content=True):
                 size += len(chunk)
                 if size > limit:
-                    raise OutcomeUnknown(f"The answer has more than {limit} bytes.", status=response.status_code)
+                    raise _unknown(response, f"The answer has more than {limit} bytes.")
                 if time.monotonic() > until:
-                    raise OutcomeUnknown("The answer took too long.", status=response.status_code)
+                    raise _unknown(response, "The answer took too long.")
                 yield chunk
             complete = True
         except (requests.RequestException, wire.HTTPError, OSError) as error:
-            raise OutcomeUnknown(
-                f"The answer broke off ({type(error).__name__}).", status=response.status_code
-            ) from error
+            raise _unknown(response, f"The answer broke off ({type(error).__name__}).") from error
         finally:
             if not complete:
                 response.close()
@@ -190,3 +188,7 @@ class Transport:
         """Close the connections of this process."""
         if adapter := self._adapters.pop(os.getpid(), None):
             adapter.close()
+
+
+def _unknown(response: requests.Response, problem: str) -> OutcomeUnknown:
+    return OutcomeUnknown(problem, status=response.status_code, request_id=response.headers.get("Request-ID", ""))
