@@ -41,6 +41,10 @@ class Ask:
         """When it may be sent, None for now. Called in a transaction that may lock what decides it."""
         return None
 
+    def lock(self, row):
+        """The row, locked afresh, after whatever the order of locks puts before it."""
+        return type(row).objects.select_for_update().get(pk=row.pk)
+
     def send(self, client, operation, row):
         """Send it, return the client's Answer."""
         raise NotImplementedError
@@ -260,7 +264,7 @@ def _claim(operation):
 
 def _answered(ask, operation, answer):
     def work():
-        row = row_of(operation, lock=True)
+        row = ask.lock(row_of(operation))
         fact = Fact.from_answer(row, answer, user=operation.requested_by)
         applied = ask.answered(row, fact, operation)
         fits = applied.outcome not in (Outcome.REFUSED, Outcome.UNKNOWN_ROW)
@@ -278,7 +282,7 @@ def _refused(ask, operation, error):
     """Record a refusal; returns how the operation ended, UNKNOWN or PLANNED when it stays open."""
 
     def work():
-        row = row_of(operation, lock=True)
+        row = ask.lock(row_of(operation))
         ended = ask.refused(row, error, operation)
         if ended in (State.REFUSED, State.DONE):
             message = str(getattr(error, "message", error))
@@ -429,10 +433,9 @@ def refusal(row, operation):
     return Fact(remote.merchant_of(row), {}, Source.ANSWER, user=operation.requested_by)
 
 
-def row_of(operation, lock=False):
+def row_of(operation):
     """The row that an operation is about."""
-    rows = SUBJECTS[operation.subject].objects
-    return (rows.select_for_update() if lock else rows).get(pk=operation.object_id)
+    return SUBJECTS[operation.subject].objects.get(pk=operation.object_id)
 
 
 def open_of(row):

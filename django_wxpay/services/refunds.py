@@ -133,6 +133,11 @@ class AskRefund(operations.Ask):
         latest = others.filter(sent_at__isnull=False).order_by("-sent_at").values_list("sent_at", flat=True).first()
         return latest + spacing if latest is not None and latest + spacing > now else None
 
+    def lock(self, row):
+        """The order first, as a notification about this refund does: the other way round they would deadlock."""
+        Order.objects.select_for_update().get(pk=row.order_id)
+        return super().lock(row)
+
     def send(self, client, operation, row):
         return client.refunds.create(**operation.fields)
 
