@@ -1,0 +1,246 @@
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.urls import reverse
+
+from django_wxpay.models import Operation, Refund
+from django_wxpay.services import operations
+from django_wxpay.testing import make_order, make_refund
+
+pytestmark = pytest.mark.django_db(transaction=True)
+REFUNDS = "/v3/global/refunds"
+
+
+@pytest.fixture
+def order(wxpay_sandbox):
+    return wxpay_sandbox.paid_order()
+
+
+@pytest.fixture
+def agent(staff):
+    return staff("view_order", "view_refund", "refund_order")
+
+
+def refund_calls(wxpay_sandbox):
+    return [call for call in wxpay_sandbox.calls if call == ("POST", REFUNDS)]
+
+
+def test_the_page_says_what_will_happen_before_anything_does(wxpay_sandbox, order, agent):
+    page = agent.get("order_refund", order.pk)
+    assert page.status_code == 200
+    assert "Amount HK$38.00" in page.text
+    assert "Remains refundable HK$38.00" in page.text
+    assert "It cannot be called back." in page.text
+    assert 'value="38.00"' in page.html
+    assert not Refund.objects.exists() and not refund_calls(wxpay_sandbox)
+
+
+def test_a_part_is_refunded_and_the_outcome_told_in_words(wxpay_sandbox, order, agent):
+    page = agent.confirm("order_refund", order.pk, amount="3.50", reason="late delivery", source="")
+    refund = Refund.objects.get()
+    assert (refund.amount, refund.state, refund.reason) == (350, "PROCESSING", "late delivery")
+    assert page.answer.redirect_chain == [(reverse("admin:django_wxpay_refund_change", args=[refund.pk]), 302)]
+    assert "Refund of HK$3.50: WeChat Pay accepted it" in page.text
+    asked = Operation.objects.get(subject="refund")
+    assert asked.requested_by == agent.user
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id) == (agent.user, str(order.pk))
+    assert "HK$3.50" in entry.get_change_message()
+
+
+def test_without_permission_to_see_refunds_one_comes_back_to_the_order(wxpay_sandbox, order, staff):
+    agent = staff("view_order", "refund_order")
+    page = agent.confirm("order_refund", order.pk, amount="3.50")
+    assert page.answer.redirect_chain == [(reverse("admin:django_wxpay_order_change", args=[order.pk]), 302)]
+    assert "Refund of HK$3.50" in page.text
+
+
+@pytest.mark.scenario("S38")
+def test_the_same_form_twice_refunds_once_and_shows_the_first(wxpay_sandbox, order, agent):
+    form = agent.get("order_refund", order.pk)
+    first = agent.post("order_refund", order.pk, token=form.token, amount="3.50")
+    second = agent.post("order_refund", order.pk, token=form.token, amount="3.50")
+    assert Refund.objects.count() == len(refund_calls(wxpay_sandbox)) == 1
+    assert second.answer.redirect_chain == first.answer.redirect_chain
+    assert "submitted before; nothing more was asked. Refund of HK$3.50" in second.text
+    assert LogEntry.objects.count() == 1
+
+
+@pytest.mark.scenario("S38")
+def test_going_back_and_changing_the_amount_shows_the_first_refund(wxpay_sandbox, order, agent):
+    form = agent.get("order_refund", order.pk)
+    agent.post("order_refund", order.pk, token=form.token, amount="3.50")
+    second = agent.post("order_refund", order.pk, token=form.token, amount="9.00")
+    assert Refund.objects.get().amount == 350
+    assert "submitted before" in second.text and "HK$3.50" in second.text
+
+
+@pytest.mark.scenario("S38")
+def test_the_same_form_twice_for_all_that_remains_shows_the_first(wxpay_sandbox, order, agent):
+    form = agent.get("order_refund", order.pk)
+    agent.post("order_refund", order.pk, token=form.token, amount="38.00")
+    second = agent.post("order_refund", order.pk, token=form.token, amount="38.00")
+    assert Refund.objects.count() == 1
+    assert "submitted before" in second.text
+
+
+@pytest.mark.scenario("S37")
+def test_two_forms_with_equal_amounts_are_two_refunds(wxpay_sandbox, order, agent):
+    agent.confirm("order_refund", order.pk, amount="3.50")
+    page = agent.confirm("order_refund", order.pk, amount="3.50")
+    assert list(Refund.objects.values_list("amount", flat=True)) == [350, 350]
+    assert "written down and will be sent by itself" in page.text  # one refund of an order at a time
+    order.refresh_from_db()
+    assert order.refund_reserved == 700
+
+
+def test_a_lost_answer_is_told_as_unknown_and_found_out_later(wxpay_sandbox, order, agent):
+    wxpay_sandbox.fault("lost_answer", REFUNDS)
+    page = agent.confirm("order_refund", order.pk, amount="3.50")
+    assert "The outcome is unknown" in page.text
+    assert "Please do not ask for the same again" in page.text
+    assert Operation.objects.get(subject="refund").state == "UNKNOWN"
+    Operation.objects.open().update(next_try_at="2020-01-01T00:00Z")
+    operations.send_due()
+    assert Refund.objects.get().state in ("PROCESSING", "SUCCESS")
+
+
+def test_a_refusal_is_told_with_its_reason(wxpay_sandbox, order, agent):
+    wxpay_sandbox.fault("refuse", REFUNDS, code="NO_AUTH", status=403)
+    page = agent.confirm("order_refund", order.pk, amount="3.50")
+    assert "Refused:" in page.text and "NO_AUTH" in page.text
+    order.refresh_from_db()
+    assert (Refund.objects.get().state, order.refund_reserved) == ("REFUSED", 0)
+
+
+def test_when_nothing_could_be_sent_the_page_says_that_it_will_be(wxpay_sandbox, order, agent):
+    wxpay_sandbox.fault("error_429", REFUNDS)
+    page = agent.confirm("order_refund", order.pk, amount="3.50")
+    assert "could not be asked just now, so surely nothing has happened yet" in page.text
+    assert Operation.objects.get(subject="refund").state == "PLANNED"
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        ("", "This field is required."),
+        ("0", "more than zero"),
+        ("-1", "more than zero"),
+        ("3.505", "like 12.34"),
+        ("1,000.00", "like 12.34"),
+        ("abc", "like 12.34"),
+        ("38.01", "Only HK$38.00 can still be refunded"),
+    ],
+)
+def test_an_amount_that_cannot_be_is_refused_in_the_form(wxpay_sandbox, order, agent, amount, told):
+    page = agent.confirm("order_refund", order.pk, amount=amount)
+    assert told in page.text
+    assert page.token and not Refund.objects.exists()
+
+
+def test_a_reason_that_cannot_be_is_refused_at_its_field(wxpay_sandbox, order, agent):
+    page = agent.confirm("order_refund", order.pk, amount="1", reason="🙂")
+    assert "emoji" in page.text
+    assert not Refund.objects.exists()
+
+
+def test_a_currency_without_minor_unit_is_typed_and_shown_without_one(wxpay_sandbox, agent):
+    order = make_order(amount_total=500, currency="JPY")
+    assert 'value="500"' in agent.get("order_refund", order.pk).html
+    page = agent.confirm("order_refund", order.pk, amount="1.5")
+    assert "like 1234" in page.text
+
+
+def test_an_unpaid_order_says_why_it_is_not_refunded(wxpay_sandbox, agent):
+    order = make_order(state="NOTPAY")
+    page = agent.get("order_refund", order.pk)
+    assert "This is not possible now. The order is not paid" in page.text
+    assert not page.token
+    assert agent.url("order_refund", order.pk) not in agent.get("order_change", order.pk).links
+
+
+def test_a_fully_refunded_order_offers_no_refund(wxpay_sandbox, agent):
+    order = make_order()
+    make_refund(order=order, amount=3800)
+    assert agent.url("order_refund", order.pk) not in agent.get("order_change", order.pk).links
+    assert "Nothing remains to refund" in agent.get("order_refund", order.pk).text
+
+
+@pytest.mark.scenario("S39")
+def test_an_order_paid_more_than_a_year_ago_is_refused_here_with_the_reason(wxpay_sandbox, agent):
+    order = make_order(success_time="2020-01-01T00:00Z")
+    page = agent.confirm("order_refund", order.pk, amount="1")
+    assert "paid more than 365 days ago" in page.text
+    assert not Refund.objects.exists() and not refund_calls(wxpay_sandbox)
+
+
+def test_query_asks_about_the_refund(wxpay_sandbox, order, staff):
+    agent = staff("view_refund", "query_refund")
+    refund = wxpay_sandbox.refund(order, 1000)
+    wxpay_sandbox.delivers = False
+    wxpay_sandbox.advance(60)
+    page = agent.confirm("refund_query", refund.pk)
+    refund.refresh_from_db()
+    assert refund.state == "SUCCESS"
+    assert "WeChat Pay was asked. It is: refunded." in page.text
+
+
+# Many at once
+
+
+def ask_for_refunds(agent, orders, **fields):
+    page = agent.choose("order", "refund_selected", orders)
+    return page, agent.post("order_refund_selected", token=page.token, source="", **fields)
+
+
+@pytest.mark.scenario("S42")
+def test_a_list_of_500_of_which_the_third_fails_gives_a_result_for_each(wxpay_sandbox, agent):
+    contract = make_order().contract
+    orders = [make_order(contract=contract) for _ in range(500)]
+    page = agent.choose("order", "refund_selected", orders)
+    assert "500 rows" in page.text and "HK$19,000.00" in page.text
+    third = orders[2]
+    make_refund(order=third, amount=100)  # meanwhile somebody else refunded a part of it
+    results = agent.post("order_refund_selected", token=page.token, reason="recall", source="")
+    assert results.html.count('class="wxpay-result ') == 500
+    assert results.html.count("wxpay-result-success") == 499
+    assert results.html.count("wxpay-result-error") == 1
+    assert f"{third} HK$38.00 Only HK$37.00 can still be refunded." in results.text
+    planned = Operation.objects.filter(state="PLANNED", action="REFUND")
+    assert planned.count() == 499
+    assert not refund_calls(wxpay_sandbox)  # written down; a worker sends them
+    assert LogEntry.objects.count() == 499
+
+
+@pytest.mark.scenario("S42")
+def test_a_bug_at_one_row_does_not_keep_the_others(wxpay_sandbox, agent, caplog):
+    orders = [make_order() for _ in range(3)]
+    page = agent.choose("order", "refund_selected", orders)
+    type(orders[1]).objects.filter(pk=orders[1].pk).update(merchant="gone")
+    results = agent.post("order_refund_selected", token=page.token, source="")
+    assert "An unexpected fault" in results.text
+    assert Refund.objects.count() == 2
+    assert "list action broke" in caplog.text
+
+
+@pytest.mark.scenario("S38")
+def test_the_same_list_twice_refunds_once(wxpay_sandbox, agent):
+    orders = [make_order(), make_order()]
+    page, first = ask_for_refunds(agent, orders)
+    second = agent.post("order_refund_selected", token=page.token, source="")
+    assert Refund.objects.count() == 2
+    assert second.text.count("submitted before") == 2
+
+
+def test_rows_that_cannot_be_refunded_are_left_out_and_named(wxpay_sandbox, agent):
+    paid, unpaid = make_order(), make_order(state="NOTPAY")
+    page, results = ask_for_refunds(agent, [paid, unpaid])
+    assert "1 of the chosen rows is left out" in page.text
+    assert "The order is not paid" in page.text
+    assert Refund.objects.get().order == paid
+
+
+def test_the_amounts_are_those_that_were_shown(wxpay_sandbox, agent):
+    order = make_order()
+    page = agent.choose("order", "refund_selected", [order])
+    agent.post("order_refund_selected", token=page.token, amount="1", source="")
+    assert Refund.objects.get().amount == 3800
