@@ -94,7 +94,10 @@ class Transport:
     """The way to WeChat Pay of one client: its hosts, and in each process its own connections.
 
     hosts: base URLs, tried in turn, each once, and only while no connection came about. adapter: a requests
-    adapter to use instead of the network. No environment variable is read; proxies are those given.
+    adapter to use instead of the network. proxies: as requests takes them.
+
+    Adapters are used without a `requests.Session`: no environment variable, netrc, cookie or redirect can change
+    what is sent, and a call costs a third less.
     """
 
     def __init__(
