@@ -1,0 +1,170 @@
+"""The ids of all checks, what they say, and how to mend it. Numbers are never used again, whatever the level.
+
+No text repeats a value that might be a secret: a key in the wrong setting must not end on a screen.
+"""
+
+from django.core import checks
+
+LEVELS = {"E": checks.Error, "W": checks.Warning}
+
+# id: (what is wrong, how to mend it)
+TABLE = {
+    # The dictionary and its merchants
+    "E001": ("{where} must be a dictionary, not {kind}.", "See the settings reference for its form."),
+    "W002": (
+        "WXPAY names no merchants: nothing can be asked of WeChat Pay.",
+        'Add WXPAY = {{"MERCHANTS": {{"default": {{…}}}}, "NOTIFY_URL_BASE": …}} to the settings.',
+    ),
+    "E003": ("{where} has an unknown setting {name!r}.", "{hint}"),
+    "E004": (
+        "The merchant alias {alias!r} cannot be part of an address.",
+        "Use letters, digits, hyphens and underscores, at most 32.",
+    ),
+    "E005": ("{where}['MODE'] is none of {known}.", "Use one of these."),
+    "E006": ("{where}['REGION'] is none of {known}.", "Use one of these."),
+    "E007": ("{where} lacks {names}.", "They are shown in the merchant platform: account centre, API security."),
+    "E008": ("{where}[{name!r}] is no merchant number.", "A merchant number has digits only, at most 32, as text."),
+    "E009": ("{where}[{name!r}] is no appid.", "An appid looks like wx0123456789abcdef."),
+    "E010": (
+        "{where}[{name!r}] is neither PEM text nor a readable file ({why}).",
+        "Give the path of the .pem file, readable by this process, or its text with the BEGIN and END lines.",
+    ),
+    "E011": (
+        "{where}['PRIVATE_KEY'] is no unencrypted RSA private key.",
+        "Use apiclient_key.pem, made when the API certificate was requested; not the certificate.",
+    ),
+    "E012": ("{where}['PRIVATE_KEY'] has {bits} bits only.", "WeChat Pay signs with keys of 2048 bits."),
+    "E013": (
+        "{where}['SERIAL_NO'] is no certificate serial number.",
+        "It has up to 40 hexadecimal digits: openssl x509 -in apiclient_cert.pem -noout -serial",
+    ),
+    "E014": (
+        "{where}[{name!r}] must have exactly 32 bytes; it has {length}.",
+        "It is the APIv3 key set in the merchant platform, not the key of the older API, and without a line end.",
+    ),
+    "E015": ("{where} has {present} without {missing}.", "WeChat Pay's public key and its id belong together."),
+    "E016": (
+        "{where}['PUBLIC_KEY_ID'] is no public key id.",
+        "It begins with PUB_KEY_ID_ and is shown beside the key in the merchant platform.",
+    ),
+    "E017": (
+        "{where}['PUBLIC_KEY'] is no RSA public key.",
+        "Use pub_key.pem of the merchant platform, WeChat Pay's public key.",
+    ),
+    "E018": (
+        "{where} trusts nobody: CERTIFICATES is False, and there is no PUBLIC_KEY.",
+        "Leave CERTIFICATES out, or set PUBLIC_KEY_ID and PUBLIC_KEY; else no answer could be verified.",
+    ),
+    "E019": (
+        "{where}['MERCHANT_CATEGORY_CODE'] is no merchant category code.",
+        "It has four digits, as text, such as \"5734\".",
+    ),
+    "W020": (
+        "{where} has no MERCHANT_CATEGORY_CODE: deductions and quick payments will fail.",
+        "Set the four digits that were agreed when the merchant was approved.",
+    ),
+    "E021": ("{where}[{name!r}] must be a positive number.", "It is a time in seconds, such as 3."),
+    "E022": (
+        "{where}[{name!r}] is not what it should be: {should}.",
+        "HOST is a host name or base URL, BACKUP_HOSTS a list of them, PROXIES a dictionary of requests.",
+    ),
+    "E023": (
+        "{where}['TRANSPORT'] cannot be used ({why}).",
+        "It is a requests adapter, or the dotted path of a callable that makes one. Only tests need it.",
+    ),
+    "W024": (
+        "The merchants {aliases} have the same number and sub-merchant.",
+        "One event would be known twice or at the wrong alias: keep one of them.",
+    ),
+    "E025": (
+        "{where}['PUBLIC_KEY'] is the public half of this merchant's own PRIVATE_KEY.",
+        "It must be WeChat Pay's public key: whoever has yours could not be told from WeChat Pay.",
+    ),
+    "W026": ("{where}[{name!r}] has no meaning in {mode} mode.", "Remove it, or choose another MODE."),
+    "E027": ("{where}[{name!r}] must be text, not {kind}.", "Write it in quotes: numbers lose leading zeros."),
+    "E028": ("{where}[{name!r}] must be True or False, not {kind}.", "A text such as \"False\" counts as true."),
+    "E029": ("WXPAY[{name!r}] must be a positive whole number.", "See the settings reference for its unit."),
+    # Addresses
+    "E030": (
+        "WXPAY['NOTIFY_URL_BASE'] is missing: WeChat Pay could not tell us anything.",
+        "Set the public address of our notify/ route, such as https://shop.example/wxpay/notify/.",
+    ),
+    "E031": (
+        "WXPAY['NOTIFY_URL_BASE'] is no plain address: {why}.",
+        "WeChat Pay takes absolute addresses in ASCII, without query, fragment or user name.",
+    ),
+    "E032": (
+        "WXPAY['NOTIFY_URL_BASE'] is not https.",
+        "WeChat Pay sends notifications to https only; serve the shop with a valid certificate.",
+    ),
+    "W033": (
+        "WXPAY['NOTIFY_URL_BASE'] is not https; tolerated because of DEBUG.",
+        "WeChat Pay sends notifications to https only: a tunnel with https helps while developing.",
+    ),
+    "E034": (
+        "The notification address of merchant {alias!r} has {length} characters; WeChat Pay takes 256.",
+        "Choose a shorter NOTIFY_URL_BASE.",
+    ),
+    "E035": (
+        "The addresses of django_wxpay are not in ROOT_URLCONF.",
+        "Add path(\"wxpay/\", include(\"django_wxpay.urls\")) to the project's urlpatterns.",
+    ),
+    "E036": (
+        "WXPAY['NOTIFY_URL_BASE'] does not lead to our notify/ route: {path} is another view, or none.",
+        "With the present urlpatterns the route is {route}; the base is what stands before the alias.",
+    ),
+    "W037": (
+        "WXPAY['NOTIFY_URL_BASE'] is an address of this machine or network: WeChat Pay cannot reach it.",
+        "Use a public host name, or the sandbox (HOST) while developing.",
+    ),
+    # Surroundings
+    "E040": (
+        "WXPAY['CHECKOUT'] cannot be used ({why}).",
+        "It is the dotted path of a class with contract_offer(request, key); see django_wxpay.checkout.Checkout.",
+    ),
+    "W041": (
+        "Celery beat is not told of {names}.",
+        "CELERY_BEAT_SCHEDULE = {{**django_wxpay.beat.BEAT_SCHEDULE, …}}: without these, open rows stay open.",
+    ),
+    "W042": (
+        "No Celery app of this project is in use: tasks would go to a broker that was never chosen.",
+        "Import the project's Celery app in its __init__.py, as Celery's guide for Django says.",
+    ),
+    "E043": ("USE_TZ is False.", "All times are stored with their zone: set USE_TZ = True."),
+    "W044": (
+        "The SQLite database {alias!r} does not begin transactions as IMMEDIATE.",
+        "Set OPTIONS[\"transaction_mode\"] = \"IMMEDIATE\" and a timeout: reading and then writing fails otherwise.",
+    ),
+    "W045": (
+        "The SQLite database {alias!r} does not use a write-ahead log.",
+        "Set OPTIONS[\"init_command\"] = \"PRAGMA journal_mode=WAL;\", so that readers and a writer do not wait.",
+    ),
+    "W046": (
+        "The database {alias!r} connects anew for each request: CONN_MAX_AGE is 0.",
+        "Set CONN_MAX_AGE = 60 or use a pool: notifications and tasks are many and short.",
+    ),
+    "W047": (
+        "The database {alias!r} compares text blind to case or trailing spaces ({collations}).",
+        "Numbers and openids differ by case: use the collation utf8mb4_nopad_bin (MariaDB) or utf8mb4_0900_bin.",
+    ),
+    # Only manage.py check --deploy
+    "W048": (
+        "The database {alias!r} has no connect_timeout: while it is down, notifications are not answered in time.",
+        "Set OPTIONS[\"connect_timeout\"] = 3; WeChat Pay waits five seconds.",
+    ),
+    "E050": ("WXPAY names no merchants, or none that is complete.", "Fill WXPAY['MERCHANTS'] before you deploy."),
+    "E051": (
+        "{where} does not speak to WeChat Pay: {name} names something else.",
+        "Remove it: a sandbox confirms payments that were never made.",
+    ),
+    "W052": (
+        "{where} believes refusals that are not signed (TRUST_UNSIGNED_ERRORS).",
+        "Remove it, unless WeChat Pay's answers reach you through something that strips headers.",
+    ),
+}  # fmt: skip
+
+
+def found(number, **values):
+    """The message of that id, with its gaps filled."""
+    text, hint = TABLE[number]
+    return LEVELS[number[0]](text.format(**values), hint=hint.format(**values), id=f"wxpay.{number}")
