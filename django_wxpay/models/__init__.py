@@ -1,6 +1,7 @@
 """What we remember: one module per subject. Models know neither the client nor the services."""
 
 from .base import Outcome, Source
+from .bills import Bill
 from .certificates import MerchantState, PlatformCertificate
 from .contracts import Contract
 from .discrepancies import Discrepancy
@@ -8,6 +9,7 @@ from .notifications import Notification
 from .operations import Action, Operation
 from .orders import Order
 from .refunds import Refund
+from .settlements import Settlement
 from .transitions import Transition
 
 SUBJECTS = {model.subject: model for model in (Contract, Order, Refund, Discrepancy)}
@@ -15,6 +17,7 @@ SUBJECTS = {model.subject: model for model in (Contract, Order, Refund, Discrepa
 __all__ = [
     "SUBJECTS",
     "Action",
+    "Bill",
     "Contract",
     "Discrepancy",
     "MerchantState",
@@ -24,6 +27,7 @@ __all__ = [
     "Outcome",
     "PlatformCertificate",
     "Refund",
+    "Settlement",
     "Source",
     "Transition",
 ]

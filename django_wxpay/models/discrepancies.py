@@ -16,6 +16,7 @@ class Discrepancy(models.Model):
         OVERRULED = "OVERRULED", _("a final state turned out otherwise")
         REFUND_EXCEEDS = "REFUND_EXCEEDS", _("more refunded than paid")
         STUCK = "STUCK", _("no outcome after a long time")
+        BILL_MISSING = "BILL_MISSING", _("no statement for a day with payments")
         ABNORMAL = "ABNORMAL", _("a refund could not be delivered")
 
     class State(models.TextChoices):

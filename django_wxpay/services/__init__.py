@@ -7,6 +7,7 @@ transaction; the plain verb does that and sends it, and refuses to run inside a 
 """
 
 from . import (
+    bills,
     certificates,
     contracts,
     discrepancies,
@@ -14,11 +15,13 @@ from . import (
     operations,
     orders,
     refunds,
+    settlements,
     timeline,
     transitions,
 )
 
 __all__ = [
+    "bills",
     "certificates",
     "contracts",
     "discrepancies",
@@ -26,6 +29,7 @@ __all__ = [
     "operations",
     "orders",
     "refunds",
+    "settlements",
     "timeline",
     "transitions",
 ]

@@ -1,0 +1,76 @@
+from django.core.files.storage import storages
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+STORAGE = "wxpay_bills"
+
+
+def bill_storage():
+    """Where bills are kept: `STORAGES["wxpay_bills"]`, else the default one. They name openids: keep it private."""
+    return storages[STORAGE if STORAGE in storages.backends else "default"]
+
+
+def bill_path(bill, filename):
+    return f"wxpay/bills/{bill.mchid}/{filename}"
+
+
+class BillQuerySet(models.QuerySet):
+    def due(self, now=None):
+        """Bills that are still to be fetched and whose time has come."""
+        return self.filter(next_try_at__lte=now or timezone.now())
+
+
+class Bill(models.Model):
+    """The file of one China day, gzipped as it is kept. `next_try_at` is NULL once nothing is to be fetched.
+
+    Source: APIv3 manual, "Download reconciliation file", GET /v3/global/statements.
+    """
+
+    class Kind(models.TextChoices):
+        STATEMENT = "STATEMENT", _("statement: payments and refunds (global)")
+
+    class State(models.TextChoices):
+        PENDING = "PENDING", _("to be fetched")
+        DOWNLOADED = "DOWNLOADED", _("downloaded")
+        RECONCILED = "RECONCILED", _("reconciled")
+        NO_STATEMENT = "NO_STATEMENT", _("an empty day")
+        FAILED = "FAILED", _("failed")
+
+    merchant = models.CharField(_("merchant"), max_length=32)
+    mchid = models.CharField(_("mchid"), max_length=32)
+    sub_mchid = models.CharField(
+        _("sub_mchid"), max_length=32, blank=True, default="", help_text=_("Empty: all of the merchant.")
+    )
+    bill_date = models.DateField(_("day"), help_text=_("A day in China, UTC+8."))
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices, default=Kind.STATEMENT)
+    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.PENDING)
+    file = models.FileField(_("file"), storage=bill_storage, upload_to=bill_path, max_length=255, blank=True)
+    sha1 = models.CharField(_("SHA-1"), max_length=40, blank=True, default="")
+    size = models.BigIntegerField(_("bytes"), default=0, help_text=_("Uncompressed."))
+    rows = models.PositiveIntegerField(_("rows"), default=0)
+    payments = models.PositiveIntegerField(_("payments"), default=0)
+    refunds = models.PositiveIntegerField(_("refunds"), default=0)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    error = models.CharField(_("last error"), max_length=1024, blank=True, default="")
+    next_try_at = models.DateTimeField(_("next try"), null=True, blank=True, db_index=True)
+    downloaded_at = models.DateTimeField(_("downloaded at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    objects = BillQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("bill")
+        verbose_name_plural = _("bills")
+        ordering = ["-bill_date", "-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["mchid", "sub_mchid", "kind", "bill_date"], name="wxpay_bill_day")
+        ]
+        permissions = [("download_bill", _("Can download bills"))]
+
+    def __str__(self):
+        return f"{self.mchid} {self.sub_mchid} {self.bill_date}".replace("  ", " ")
+
+    @property
+    def has_file(self):
+        return self.state in (self.State.DOWNLOADED, self.State.RECONCILED)

@@ -1,0 +1,55 @@
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Settlement(models.Model):
+    """Money credited, or still to be credited, to the merchant. Amounts are minor units of `currency`.
+
+    `key` is what identifies a record in WeChat Pay's list. A payout is known by its `batch_id`, with wallet and
+    currency because one payout may have a record for each of them. What is not paid out yet has no batch: it is known
+    by the first day of its trade, which stays while the pool that waits for the payout grows. When the payout comes,
+    the waiting record of the same wallet, currency and first day becomes it; others whose days it covers are gone
+    with it, or their money would count twice.
+
+    Source: APIv3 manual, "Query settlement", GET /v3/global/settle/settlements.
+    """
+
+    class State(models.TextChoices):
+        SETTLED = "SETTLED", _("settled")
+        UNSETTLE = "UNSETTLE", _("not yet settled")
+
+    merchant = models.CharField(_("merchant"), max_length=32)
+    mchid = models.CharField(_("mchid"), max_length=32)
+    sub_mchid = models.CharField(_("sub_mchid"), max_length=32, blank=True, default="")
+    key = models.CharField(max_length=128, editable=False)
+    state = models.CharField(_("state"), max_length=16, choices=State.choices)
+    batch_id = models.CharField(_("payout batch"), max_length=64, blank=True, default="")
+    settlement_date = models.DateField(_("payout day"), null=True, blank=True)
+    trade_start_date = models.DateField(_("first day of trade"))
+    trade_end_date = models.DateField(_("last day of trade"))
+    currency = models.CharField(_("currency"), max_length=3)
+    wallet_region = models.CharField(_("wallet"), max_length=32, blank=True, default="")
+    settled = models.BigIntegerField(_("settled"), default=0)
+    unsettle = models.BigIntegerField(_("to be settled"), default=0)
+    pay = models.BigIntegerField(_("payments"), default=0)
+    refund = models.BigIntegerField(_("refunds"), default=0)
+    net = models.BigIntegerField(_("net"), default=0, help_text=_("Payments less refunds."))
+    fee = models.BigIntegerField(_("fee"), default=0)
+    created_at = models.DateTimeField(_("first seen"), default=timezone.now)
+    fetched_at = models.DateTimeField(_("last seen"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("settlement")
+        verbose_name_plural = _("settlements")
+        ordering = ["-trade_start_date", "-pk"]
+        constraints = [models.UniqueConstraint(fields=["mchid", "sub_mchid", "key"], name="wxpay_settlement_key")]
+        permissions = [("fetch_settlement", _("Can fetch settlements"))]
+
+    def __str__(self):
+        return self.batch_id or f"{self.trade_start_date} {self.currency}"
+
+    @property
+    def adds_up(self):
+        """Whether net is payments less refunds, and the money is net less fee: plausible, not promised."""
+        return self.net == self.pay - self.refund and self.settled + self.unsettle == self.net - self.fee
