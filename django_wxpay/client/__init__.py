@@ -1,6 +1,6 @@
 """The protocol client of WeChat Pay APIv3: pure Python, no Django, usable from a plain script."""
 
-from .base import Answer
+from .answers import Answer
 from .client import Client
 from .identity import Identity
 from .keyring import KeyRing

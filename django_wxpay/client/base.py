@@ -9,19 +9,16 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import requests
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from requests.adapters import BaseAdapter
 from urllib3 import exceptions as wire
 
 from .. import __version__
 from . import crypto, signatures
+from .answers import Answer, RawAnswer, decode, error_of, prove, retry_after
 from .errors import (
     APIError,
     InvalidField,
@@ -47,40 +44,6 @@ _NOT_THERE = re.compile(r"NOTEXISTS?\Z")
 _TOO_MANY = {"RATELIMITEXCEEDED", "FREQUENCYLIMITED", "FREQUENCYLIMITEXCEED", "RATELIMITED"}
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A verified answer. ``data`` is None for 204; ``text`` is the body word for word, as it was signed."""
-
-    status: int
-    data: dict[str, Any] | None = field(repr=False)
-    text: str = field(repr=False)
-    request_id: str
-    server_time: datetime | None
-
-
-@dataclass(frozen=True)
-class RawAnswer:
-    """An answer before anything in it was verified."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    @property
-    def request_id(self) -> str:
-        """What WeChat Pay's support asks for."""
-        return self.headers.get("Request-ID", "")
-
-    @property
-    def server_time(self) -> datetime | None:
-        """The other side's clock, from the ``Date`` header; None when it has none that can be read."""
-        try:
-            told = parsedate_to_datetime(self.headers["Date"])
-        except (KeyError, TypeError, ValueError):
-            return None
-        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)
-
-
 def serialise(body: Mapping[str, Any] | None) -> bytes:
     """Return the JSON bytes of a request body, made once: these are signed, and these are sent."""
     if body is None:
@@ -89,17 +52,6 @@ def serialise(body: Mapping[str, Any] | None) -> bytes:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidField(f"The body cannot be written as JSON ({type(error).__name__}).", field="body") from None
-
-
-def read_object(text: str) -> dict[str, Any]:
-    """Return the JSON object in a text; ValueError for anything else, however deep or huge."""
-    try:
-        value = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
 
 
 class BaseClient:
@@ -252,14 +204,14 @@ class BaseClient:
 
     def refusal(self, raw: RawAnswer) -> WxPayError:
         """Return the error that an answer outside 2xx means: OutcomeUnknown, or one of APIError's kinds."""
-        code, message, detail = _error_of(raw)
+        code, message, detail = error_of(raw)
         known: dict[str, Any] = {"code": code, "status": raw.status, "request_id": raw.request_id}
         if not 400 <= raw.status < 500:
             return OutcomeUnknown(f"HTTP {raw.status} {code}: {message}", **known)
         known.update(verified=self._is_proven(raw), detail=detail, server_time=raw.server_time)
         normal = normal_code(code)
         if raw.status == 429 or normal in _TOO_MANY:
-            return RateLimited(message, retry_after=_retry_after(raw, self.clock()), **known)
+            return RateLimited(message, retry_after=retry_after(raw, self.clock()), **known)
         if raw.status == 404 or _NOT_THERE.search(normal):
             return NotFound(message, **known)
         return APIError(message, **known)
@@ -303,30 +255,6 @@ class BaseClient:
         )  # fmt: skip
 
 
-def prove(raw: RawAnswer, find_key: Callable[[str], RSAPublicKey | None], now: float) -> None:
-    """Raise OutcomeUnknown unless an answer is proven to come from WeChat Pay."""
-    try:
-        signatures.check(raw.headers, raw.body, find_key, now)
-    except SignatureInvalid as error:
-        raise OutcomeUnknown(
-            f"An answer of status {raw.status} is not proven: {error.reason}",
-            status=raw.status,
-            request_id=raw.request_id,
-        ) from error
-
-
-def decode(raw: RawAnswer) -> Answer:
-    """Return a proven 2xx as an `Answer`; OutcomeUnknown when its body is not what it must be."""
-    try:
-        text = raw.body.decode()
-        data = None if raw.status == 204 else read_object(text)
-    except ValueError:
-        raise OutcomeUnknown(
-            f"An answer of status {raw.status} cannot be read.", status=raw.status, request_id=raw.request_id
-        ) from None
-    return Answer(raw.status, data, raw.body.decode(), raw.request_id, raw.server_time)
-
-
 def target_of(path: str, query: Mapping[str, str | int] | None) -> str:
     """Return a path with its query; values that are ``""`` are left out."""
     given = {name: value for name, value in (query or {}).items() if value != ""}
@@ -336,26 +264,3 @@ def target_of(path: str, query: Mapping[str, str | int] | None) -> str:
 def _worth_repeating(error: OutcomeUnknown) -> bool:
     # A probe, or a connection that was closed as we used it; not a server error, nor a second long wait.
     return isinstance(error.__cause__, (SignatureInvalid, requests.ConnectionError, wire.ProtocolError))
-
-
-def _error_of(raw: RawAnswer) -> tuple[str, str, Any]:
-    try:
-        told = read_object(raw.body.decode())
-    except ValueError:
-        return "", "the answer's body is not the JSON of an error", None
-    code, message = told.get("code"), told.get("message")
-    return (
-        code.strip()[:64] if isinstance(code, str) else "",
-        message[:512] if isinstance(message, str) else "",
-        told.get("detail"),
-    )
-
-
-def _retry_after(raw: RawAnswer, now: float) -> float | None:
-    told = raw.headers.get("Retry-After", "").strip()
-    if told.isascii() and told.isdigit():
-        return float(told[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - now)
-    except (TypeError, ValueError):
-        return None

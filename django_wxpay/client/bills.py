@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import requests
 
 from . import fields, signatures
-from .base import MAX_ANSWER_BYTES, BaseClient, RawAnswer, target_of
+from .answers import RawAnswer
+from .base import MAX_ANSWER_BYTES, BaseClient, target_of
 from .errors import APIError, BillCorrupt, BillNotReady, NoStatement, OutcomeUnknown, SignatureInvalid, WxPayError
 from .statements import MAX_STATEMENT_BYTES, Statement, StatementRow, parse_statement
 

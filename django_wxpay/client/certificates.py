@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from . import crypto
-from .base import BaseClient, RawAnswer, prove, read_object
+from .answers import RawAnswer, prove, read_object
+from .base import BaseClient
 from .errors import MessageMalformed, OutcomeUnknown
 from .identity import Identity
 from .keyring import KeyRing, normal_serial

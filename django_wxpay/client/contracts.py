@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from . import fields
-from .base import Answer, BaseClient
+from .answers import Answer
+from .base import BaseClient
 from .errors import InvalidField, OutcomeUnknown
 
 _ROOT = "/v3/global/papay/contracts"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import crypto, signatures
-from .base import BaseClient, read_object
+from .answers import read_object
+from .base import BaseClient
 from .errors import MessageMalformed
 
 _ALGORITHM = "AEAD_AES_256_GCM"

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from . import fields
-from .base import Answer, BaseClient
+from .answers import Answer
+from .base import BaseClient
 from .errors import APIError, InvalidField, OutcomeUnknown, WxPayError
 
 _DEDUCTIONS = "/v3/global/papay/transactions"

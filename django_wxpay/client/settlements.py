@@ -7,7 +7,8 @@ from datetime import date
 from typing import Any
 
 from . import fields
-from .base import Answer, BaseClient
+from .answers import Answer
+from .base import BaseClient
 from .errors import InvalidField, NotFound
 
 _PATH = "/v3/global/settle/settlements"

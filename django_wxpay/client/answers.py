@@ -1,0 +1,109 @@
+"""What came back: an answer as received, as proven, and what it says when it is an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from . import signatures
+from .errors import OutcomeUnknown, SignatureInvalid
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verified answer. ``data`` is None for 204; ``text`` is the body word for word, as it was signed."""
+
+    status: int
+    data: dict[str, Any] | None = field(repr=False)
+    text: str = field(repr=False)
+    request_id: str
+    server_time: datetime | None
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An answer before anything in it was verified."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def request_id(self) -> str:
+        """What WeChat Pay's support asks for."""
+        return self.headers.get("Request-ID", "")
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The other side's clock, from the ``Date`` header; None when it has none that can be read."""
+        try:
+            told = parsedate_to_datetime(self.headers["Date"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """Return the JSON object in a text; ValueError for anything else, however deep or huge."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def prove(raw: RawAnswer, find_key: Callable[[str], RSAPublicKey | None], now: float) -> None:
+    """Raise OutcomeUnknown unless an answer is proven to come from WeChat Pay."""
+    try:
+        signatures.check(raw.headers, raw.body, find_key, now)
+    except SignatureInvalid as error:
+        raise OutcomeUnknown(
+            f"An answer of status {raw.status} is not proven: {error.reason}",
+            status=raw.status,
+            request_id=raw.request_id,
+        ) from error
+
+
+def decode(raw: RawAnswer) -> Answer:
+    """Return a proven 2xx as an `Answer`; OutcomeUnknown when its body is not what it must be."""
+    try:
+        text = raw.body.decode()
+        data = None if raw.status == 204 else read_object(text)
+    except ValueError:
+        raise OutcomeUnknown(
+            f"An answer of status {raw.status} cannot be read.", status=raw.status, request_id=raw.request_id
+        ) from None
+    return Answer(raw.status, data, raw.body.decode(), raw.request_id, raw.server_time)
+
+
+def error_of(raw: RawAnswer) -> tuple[str, str, Any]:
+    """Return code, message and detail of an answer that is an error."""
+    try:
+        told = read_object(raw.body.decode())
+    except ValueError:
+        return "", "the answer's body is not the JSON of an error", None
+    code, message = told.get("code"), told.get("message")
+    return (
+        code.strip()[:64] if isinstance(code, str) else "",
+        message[:512] if isinstance(message, str) else "",
+        told.get("detail"),
+    )
+
+
+def retry_after(raw: RawAnswer, now: float) -> float | None:
+    """Return how many seconds an answer asks to wait, or None."""
+    told = raw.headers.get("Retry-After", "").strip()
+    if told.isascii() and told.isdigit():
+        return float(told[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - now)
+    except (TypeError, ValueError):
+        return None
