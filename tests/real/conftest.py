@@ -24,8 +24,8 @@ def postbox():
 @pytest.fixture
 def world(transactional_db, process_environment, sandbox_process, postbox, settings):
     """The sandbox as a process, this test's database, and shops and workers to start."""
-    settings.WXPAY = sandbox_process.settings(postbox.url)
-    world = World(sandbox_process, postbox, process_environment, settings.WXPAY)
+    world = World(sandbox_process, postbox, process_environment)
+    settings.WXPAY = world.settings
     yield world
     world.close()
 

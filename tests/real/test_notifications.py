@@ -25,7 +25,7 @@ def signature_told(world):
     contract = world.signed_contract()
     Transition.objects.all().delete()
     Contract.objects.filter(pk=contract.pk).update(state="PENDING", contract_id=None, state_at=contract.created_at)
-    return contract, world.postbox.next("PAPAY.SIGN")
+    return contract, world.letter("PAPAY.SIGN")
 
 
 def post_copies(letter, shops, copies=COPIES):
@@ -71,7 +71,7 @@ def test_a_notification_and_a_poll_at_the_same_moment_move_the_order_once(world)
         order = orders.deduct(contract, **asked, reference=str(month))
         assert order.state == "USERPAYING"
         world.sandbox.tell(f"orders/{order.out_trade_no}/pay")
-        letter = world.postbox.next("TRANSACTION.SUCCESS")
+        letter = world.letter("TRANSACTION.SUCCESS")
         told = functools.partial(notifications.receive, "default", letter.headers, letter.body)
         returned(at_once(told, functools.partial(orders.sync, Order.objects.get(pk=order.pk))))
         order.refresh_from_db()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -112,7 +113,7 @@ class Postbox:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 kept = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-                letters.append(Letter(kept, body))
+                letters.append((self.path, Letter(kept, body)))
                 self.send_response(204)
                 self.end_headers()
 
@@ -122,15 +123,15 @@ class Postbox:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/notify/"
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def next(self, event_type):
-        """Wait for a notification of that type and take it out."""
+    def next(self, name, event_type):
+        """Wait for a notification of that type below the path /name/, and take it out."""
 
         def find():
-            for letter in list(self.letters):
-                if json.loads(letter.body)["event_type"] == event_type:
-                    self.letters.remove(letter)
+            for path, letter in list(self.letters):
+                if path.startswith(f"/{name}/") and json.loads(letter.body)["event_type"] == event_type:
+                    self.letters.remove((path, letter))
                     return letter
             return None
 
@@ -248,10 +249,13 @@ class RealSandbox:
 class World:
     """Everything a test here plays with."""
 
-    def __init__(self, sandbox, postbox, environment, wxpay):
+    def __init__(self, sandbox, postbox, environment):
         self.sandbox = sandbox
-        self.postbox = postbox
-        self._environment = {**environment, "WXPAY_OF_TEST": json.dumps(wxpay)}
+        self._postbox = postbox
+        # An address of this test's own: what the sandbox still has to tell about another test does not come here.
+        self._address = uuid.uuid4().hex
+        self.settings = sandbox.settings(f"{postbox.url}/{self._address}/")
+        self._environment = {**environment, "WXPAY_OF_TEST": json.dumps(self.settings)}
         self._processes = []
         self._names = 0
 
@@ -261,12 +265,16 @@ class World:
         return f"{word}-{self._names}"
 
     def signed_contract(self):
-        """A contract that its user signed on the sandbox's phone; its notification lies in the postbox."""
+        """A contract that its user signed on the sandbox's phone; its notification will be a `letter`."""
         contract = contracts.sign(plan_id=12345, user_display_name="Li M.", openid=self.name("o-user"))
         self.sandbox.tell(f"contracts/{contract.session_id}/sign")
         contract = contracts.sync(contract)
         assert contract.state == "SIGNED"
         return contract
+
+    def letter(self, event_type):
+        """The next notification of that type, as it came from WeChat Pay."""
+        return self._postbox.next(self._address, event_type)
 
     def shop(self, *, without=()):
         """A shop's web server; returns it with `url`, the address of its notifications."""
@@ -287,7 +295,6 @@ class World:
         for process in self._processes:
             process.stop()
         self.sandbox.forget_faults()
-        self.postbox.letters.clear()
 
 
 def settings_of_test():
