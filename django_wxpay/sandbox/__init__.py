@@ -12,7 +12,8 @@ A program of its own, free of Django and of the rest of this package. In process
 """
 
 from .answers import ConnectionClosed, LostAnswer, Refused, SandboxConnectionError
-from .app import Sandbox, create_app
+from .app import create_app
+from .emulator import Sandbox
 from .keys import Keys, shared_keys
 
 __all__ = [

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state", required=True, metavar="DIR", help="folder that keeps keys and data")
     parser.add_argument("--base-url", help="address shops and browsers know it by (default: host and port)")
     parser.add_argument(
-        "--speed", type=_positive, metavar="N", help="divide all delays by N: 60 makes a minute a second"
+        "--speed", type=_positive, metavar="N", help="divide all delays by N (default 1): 60 makes a minute a second"
     )
     options = parser.parse_args(arguments)
 

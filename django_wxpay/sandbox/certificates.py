@@ -11,7 +11,7 @@ from .protocol import Call
 from .store import Row
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 PHASES = ("listed", "used", "removed")
 DAY_SECONDS = 86400

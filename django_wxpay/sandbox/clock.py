@@ -31,6 +31,10 @@ class Clock:
         """Return the time that signatures and the ``Date`` header carry."""
         return self._wall() + self.skew
 
+    def business_time(self, real: float) -> float:
+        """Return the business time that a client, who knows nothing of the shift, means by a real one."""
+        return real + self.shift
+
     def delay(self, seconds: float) -> float:
         """Return how long a documented delay lasts at the present speed."""
         return seconds / self.speed

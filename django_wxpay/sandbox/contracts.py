@@ -14,7 +14,7 @@ from .protocol import WITH_APPIDS, Call, Party
 from .store import Row
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 SESSION_SECONDS = 7200
 OPEN, SIGNED, REFUSED, EXPIRED, REPLACED, TERMINATED = "OPEN", "SIGNED", "REFUSED", "EXPIRED", "REPLACED", "TERMINATED"
@@ -52,9 +52,12 @@ class Contracts:
         asked = call.body(*CHANNELS[channel])
         party = call.party(asked)
         now = self._sandbox.clock.now()
-        expires_at = asked.get("expired_time", now + SESSION_SECONDS)
+        expires_at = now + SESSION_SECONDS
+        if "expired_time" in asked:
+            expires_at = self._sandbox.clock.business_time(asked["expired_time"])
         if expires_at <= now:
-            detail = {"field": "/expired_time", "value": rfc3339(expires_at), "issue": "is over", "location": "body"}
+            given = rfc3339(asked["expired_time"])
+            detail = {"field": "/expired_time", "value": given, "issue": "is over", "location": "body"}
             raise Refused(400, "PARAM_ERROR", "expired_time is over", detail=detail)
         if signed := self._by_code(party, asked["out_contract_code"]):
             raise Refused(

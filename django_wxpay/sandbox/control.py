@@ -17,7 +17,7 @@ from .statements import ERRORS
 from .store import Row
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 ROWS_SHOWN = 200
 HIDDEN_COLUMNS = frozenset({"private_key", "fingerprint", "due_next"})

@@ -21,7 +21,7 @@ from .notifications import probe_signature
 from .protocol import Call
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 API = "/v3/"
 STATEMENTS = "/v3/global/statements"
@@ -165,8 +165,10 @@ class Gateway:
         elif kind == "error_429" and "retry_after" in options:
             response.headers["Retry-After"] = str(options["retry_after"])
         elif kind == "garbage":
+            response.close()
             return Response("<html><body>502 Bad Gateway</body></html>", response.status_code, content_type="text/html")
         elif kind == "empty":
+            response.close()
             return Response(b"", response.status_code, content_type="application/json")
         return response
 

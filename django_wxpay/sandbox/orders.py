@@ -17,7 +17,7 @@ from .protocol import WITH_APPIDS, WITH_SUB_MCHID, Call, Party
 from .store import Row
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 PAPAY, MICROPAY = "papay", "micropay"
 SUCCESS, REFUND, NOTPAY, CLOSED = "SUCCESS", "REFUND", "NOTPAY", "CLOSED"

@@ -17,7 +17,7 @@ from .orders import NOTPAY, USERPAYING
 from .store import Row
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 LATEST = 12
 HOME = "home"  # where somebody pressed Agree on the page itself

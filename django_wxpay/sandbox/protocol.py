@@ -62,7 +62,9 @@ class Call:
         return self.merchant.mode
 
     def body(self, *fields: Field) -> dict[str, Any]:
-        """Return the checked JSON body."""
+        """Return the checked JSON body. None at all is ``{}``: some calls have no field in direct mode."""
+        if not self.raw_body:
+            return self._read(fields, {}, "body")
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise Refused(400, "INVALID_REQUEST", "Content-Type must be application/json")

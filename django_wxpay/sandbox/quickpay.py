@@ -16,7 +16,7 @@ from .protocol import WITH_BOTH, WITH_NUMBERS, Call
 from .store import Row
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 EARLIEST_REVERSAL_SECONDS = 15
 LATEST_REVERSAL_SECONDS = 7 * 86400

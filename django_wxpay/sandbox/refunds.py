@@ -14,7 +14,7 @@ from .protocol import WITH_BOTH, WITH_NUMBERS, Call, Party
 from .store import Row
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 MAXIMUM_PER_ORDER = 50
 WINDOW_SECONDS = 365 * 86400

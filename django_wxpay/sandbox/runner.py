@@ -11,10 +11,10 @@ import requests
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from .app import Sandbox
+from .emulator import Sandbox
 
 ANSWER_SECONDS = 5
-LONGEST_NAP_SECONDS = 1.0
+SHORTEST_NAP_SECONDS, LONGEST_NAP_SECONDS = 0.005, 1.0
 FIRST_NOTIFICATION_SECONDS = 0.3
 SENDERS = 8
 
@@ -48,18 +48,26 @@ class Messenger(threading.Thread):
     def run(self) -> None:
         with ThreadPoolExecutor(SENDERS, thread_name_prefix="sandbox-sender") as pool:
             while not self._stopping:
-                self._sandbox.settle()
-                for row in self._sandbox.notifications.claim_due(self._sandbox.clock.now()):
-                    pool.submit(self._send, row)
-                moment = self._sandbox.next_due()
-                nap = LONGEST_NAP_SECONDS if moment is None else moment - self._sandbox.clock.now()
-                self._wake.wait(min(max(nap, 0.005), LONGEST_NAP_SECONDS))
+                try:
+                    nap = self._round(pool)
+                except Exception as error:  # a messenger that stops would look like a shop that never hears
+                    print(f"sandbox: {error!r}", file=sys.stderr)
+                    nap = LONGEST_NAP_SECONDS
+                self._wake.wait(min(max(nap, SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS))
                 self._wake.clear()
 
     def stop(self) -> None:
         self._stopping = True
         self._wake.set()
         self.join(ANSWER_SECONDS + 1)
+
+    def _round(self, pool: ThreadPoolExecutor) -> float:
+        """Do what is due; return after how many seconds there is something to do again."""
+        self._sandbox.settle()
+        for row in self._sandbox.notifications.claim_due(self._sandbox.clock.now()):
+            pool.submit(self._send, row)
+        moment = self._sandbox.next_due()
+        return LONGEST_NAP_SECONDS if moment is None else moment - self._sandbox.clock.now()
 
     def _send(self, row: dict[str, Any]) -> None:
         try:

@@ -15,7 +15,7 @@ from .protocol import MCHID, Call
 from .statements import fee
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 SETTLED, UNSETTLE = "SETTLED", "UNSETTLE"
 PAID_OUT_AFTER = timedelta(days=2)

@@ -24,7 +24,7 @@ from .statement_columns import CHINESE, ENGLISH
 from .store import Row
 
 if TYPE_CHECKING:
-    from .app import Sandbox
+    from .emulator import Sandbox
 
 REACH_DAYS = 180
 FEE_PERCENT = 1

@@ -1,3 +1,4 @@
+from datetime import datetime, timedelta, timezone
 from urllib.parse import urlsplit
 
 import pytest
@@ -85,6 +86,16 @@ def test_an_expired_session_cannot_be_signed(app, shop):
     shop.sandbox.advance(7201)
     answer = app.test_client().post(f"/_sandbox/contracts/{session_id}/sign")
     assert answer.status_code == 409
+
+
+def test_a_session_ends_when_the_merchant_said_whatever_the_shift_of_the_clock(shop):
+    shop.sandbox.advance(30 * 86400)
+    end = datetime.now(timezone.utc) + timedelta(minutes=10)
+    session_id = shop.pre_sign("c1", expired_time=end.isoformat()).json()["session_id"]
+    shop.sandbox.advance(599)
+    assert shop.sandbox.describe()["sessions"][0]["state"] == "OPEN"
+    shop.sandbox.advance(2)
+    assert shop.sandbox.contracts.session(session_id)["state"] == "EXPIRED"
 
 
 def test_the_user_terminates_and_the_plans_url_hears_of_it(shop, mailbox):
