@@ -81,7 +81,7 @@ def decode(raw: RawAnswer) -> Answer:
         raise OutcomeUnknown(
             f"An answer of status {raw.status} cannot be read.", status=raw.status, request_id=raw.request_id
         ) from None
-    return Answer(raw.status, data, raw.body.decode(), raw.request_id, raw.server_time)
+    return Answer(raw.status, data, text, raw.request_id, raw.server_time)
 
 
 def error_of(raw: RawAnswer) -> tuple[str, str, Any]:
