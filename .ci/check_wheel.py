@@ -16,7 +16,14 @@ from django.conf import settings
 settings.configure(
     SECRET_KEY="only here",
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "django_wxpay"],
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": "shop.sqlite3",
+            "CONN_MAX_AGE": 60,
+            "OPTIONS": {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"},
+        }
+    },
     WXPAY={"MERCHANTS": {}, "NOTIFY_URL_BASE": "https://shop.example/wxpay/notify/"},
     USE_TZ=True,
 )
@@ -28,7 +35,7 @@ import django_wxpay
 from django_wxpay.client import Client
 from django_wxpay.services import contracts, orders, refunds
 
-call_command("check")
+call_command("check", fail_level="ERROR")
 call_command("migrate", verbosity=0)
 print("django_wxpay", django_wxpay.__version__, "works from", django_wxpay.__file__)
 """
@@ -53,7 +60,7 @@ def main() -> None:
         python = Path(folder) / "bin" / "python"
         here = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
         for command in (
-            [python, "-m", "pip", "install", "--quiet", str(wheel)],
+            [python, "-m", "pip", "install", "-qq", str(wheel)],
             [python, "-W", "error::DeprecationWarning:django_wxpay", "-c", SHOP],
         ):
             subprocess.run([str(part) for part in command], cwd=folder, env=here, check=True)

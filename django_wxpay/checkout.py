@@ -49,6 +49,36 @@ class ContractOffer:
         """What `contract_offer` returned, as an offer. Raises UnknownOffer for None."""
         if answer is None:
             raise UnknownOffer
+        return answer if isinstance(answer, ContractOffer) else cls(**answer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickPayOffer:
+    """What a cashier may charge; the values are those of `services.orders.pay_by_code`.
+
+    description: shown to the payer, at most 127 characters. The amount is the cashier's, unless you cap it: return
+    None, or raise UnknownOffer, for one that this cashier may not take.
+    """
+
+    description: str
+    attach: str = ""
+    goods_tag: str = ""
+    limit_pay: str = ""
+    device_id: str = ""
+    device_ip: str = ""
+    operator_id: str = ""
+    store_id: str = ""
+    store_name: str = ""
+    store_address: str = ""
+    merchant: str = "default"
+    sub_mchid: str | None = None
+    sub_appid: str | None = None
+
+    @classmethod
+    def of(cls, answer: "QuickPayOffer | Mapping[str, Any] | None") -> "QuickPayOffer":
+        """What `quick_pay_offer` returned, as an offer. Raises UnknownOffer for None."""
+        if answer is None:
+            raise UnknownOffer
         return answer if isinstance(answer, cls) else cls(**answer)
 
 
@@ -59,5 +89,12 @@ class Checkout:
         """The contract that the signed-in customer (`request.user`) may sign under this key.
 
         Return a `ContractOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
+        """
+        return None
+
+    def quick_pay_offer(self, request, amount: int, currency: str) -> "QuickPayOffer | Mapping[str, Any] | None":
+        """What the cashier (`request.user`) may charge a payment code with: minor units of currency.
+
+        Return a `QuickPayOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
         """
         return None

@@ -19,7 +19,7 @@ class Subject(NamedTuple):
 class Card(NamedTuple):
     title: Any
     advice: Any
-    count: int
+    how_many: int
     url: str
 
 
@@ -94,4 +94,4 @@ def cards(request, site):
             found.append(Card(subject.title, subject.advice, rows.count(), url))
     if not found:
         return None
-    return {"urgent": [card for card in found if card.count], "quiet": [card for card in found if not card.count]}
+    return {"urgent": [card for card in found if card.how_many], "quiet": [card for card in found if not card.how_many]}

@@ -1,3 +1,5 @@
+from typing import Any
+
 from django import forms
 from django.contrib import admin, messages
 from django.template.response import TemplateResponse
@@ -29,8 +31,8 @@ class NoteForm(forms.Form):
 class End(Ask):
     permission = "resolve_discrepancy"
     form_class = list_form_class = NoteForm
-    service = None
-    ended: str
+    service: Any = None
+    ended: Any
 
     def why_not(self, row):
         return _("It is ended already.") if row.state != State.OPEN else ""

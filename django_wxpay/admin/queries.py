@@ -1,5 +1,7 @@
 """Asking WeChat Pay how a row stands: changes nothing there, so it may be asked as often as one likes."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,7 +20,7 @@ class Query(Ask):
     label = _("Query")
     button = _("Ask WeChat Pay now")
     list_heading = _("Ask WeChat Pay about these rows?")
-    sync = None
+    sync: Any = None
 
     def consequences(self, row):
         return [

@@ -1,5 +1,7 @@
 """What every object that WeChat Pay knows has in common."""
 
+from typing import Any
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -54,10 +56,10 @@ class WireObject(models.Model):
     objects = WireObjectQuerySet.as_manager()
 
     subject: str  # the short word that names this kind of object everywhere
-    MOVES: dict[str, frozenset[str]]  # state -> states that may follow
-    FINAL: frozenset[str]
-    OURS: frozenset[str]  # states that WeChat Pay has no word for: no message may bring them
-    EARLIER: dict[str, frozenset[str]] = {}  # state -> states that only repeat an earlier part of its story
+    MOVES: dict[Any, frozenset[Any]]  # state -> states that may follow
+    FINAL: frozenset[Any]
+    OURS: frozenset[Any]  # states that WeChat Pay has no word for: no message may bring them
+    EARLIER: dict[Any, frozenset[Any]] = {}  # state -> states that only repeat an earlier part of its story
     operation = None  # what a service wrote down for this row just now; None when it was asked before
 
     class Meta:

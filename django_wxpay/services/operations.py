@@ -10,6 +10,7 @@ Each kind of ask is an `Ask`, registered by its subject's module. The life of an
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
@@ -31,7 +32,7 @@ SOONEST, LATEST = timedelta(seconds=5), timedelta(hours=1)
 class Ask:
     """How one kind of operation is sent, understood and, when its outcome is unknown, found out."""
 
-    action: str
+    action: Any
     resend = True  # whether the same request may be sent again once it is proved that it never arrived
     harmless = False  # whether it may be sent twice even while the first may be under way
     needs_caller = False  # whether only its caller can send it (it knows what is never stored)

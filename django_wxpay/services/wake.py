@@ -22,7 +22,7 @@ EXIT_SECONDS = 2  # a process that ends waits that long for a hint to leave
 _app_at_start = current_app._get_current_object()
 
 _lock = threading.Lock()
-_wanted = set()  # (app, task): many hints at once are one message
+_wanted: set[tuple[object, str]] = set()  # (app, task): many hints at once are one message
 _thread = None
 _quiet_until = 0.0
 
