@@ -16,10 +16,10 @@ def _name(page):
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=_name)
-def test_python_examples_compile(page):
-    for line, text in code_blocks(page, "python"):
-        compile("\n" * (line - 1) + text, _name(page), "exec")
+@pytest.mark.parametrize("document", ALL_PAGES, ids=_name)
+def test_python_examples_compile(document):
+    for line, text in code_blocks(document, "python"):
+        compile("\n" * (line - 1) + text, _name(document), "exec")
 
 
 def test_the_examples_for_a_shops_own_tests_pass(tmp_path):

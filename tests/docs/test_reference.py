@@ -1,0 +1,153 @@
+"""The reference is complete: what the code has, the pages name; what the pages name, the code has."""
+
+import inspect
+import re
+from importlib import import_module
+
+import pytest
+
+from django_wxpay import beat, checkout, conf, exceptions, models, services, signals
+from django_wxpay.client import errors
+
+from .blocks import DOCS, ROOT
+
+REFERENCE = DOCS / "reference"
+WIRE_MODELS = (models.Contract, models.Order, models.Refund)
+STATEFUL = (*WIRE_MODELS, models.Operation, models.Notification, models.Discrepancy)
+OPEN_STATES = {
+    models.Operation: {"PLANNED", "SENT", "UNKNOWN"},
+    models.Notification: {"WAITING", "FAILED"},
+    models.Discrepancy: {"OPEN"},
+    **{model: set(model.State.values) - set(model.FINAL) for model in WIRE_MODELS},
+}
+TABLE = "Every open state and the rule that ends it"
+
+
+def page(name):
+    return (REFERENCE / name).read_text()
+
+
+def section(text, heading):
+    """The part of a page below a heading, up to the next one of the same rank."""
+    found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^\1 |\Z)", text, re.M | re.S)
+    assert found, f"there is no heading {heading!r}"
+    return found[2]
+
+
+def rows(text):
+    """The cells of each table row."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("table", ["DEFAULTS", "MERCHANT_DEFAULTS"])
+def test_every_setting_is_documented_with_its_default(table):
+    documented = {cells[0].strip("`"): cells[1].strip("`") for cells in rows(page("settings.md"))}
+    told = {name: documented.get(name) for name in getattr(conf, table)}
+    shown = {name: repr(value).replace("'", '"') for name, value in getattr(conf, table).items()}
+    assert told == shown
+
+
+def test_every_required_merchant_setting_is_documented():
+    text = page("settings.md")
+    assert [name for names in conf.REQUIRED.values() for name in names if f"`{name}`" not in text] == []
+
+
+def test_every_signal_is_documented():
+    known = {name for name, value in vars(signals).items() if isinstance(value, signals.Signal)}
+    documented = {cells[0].strip("`") for cells in rows(section(page("signals.md"), "The signals"))[1:]}
+    assert documented - {"---"} == known
+
+
+def test_every_error_is_in_the_tree_and_in_the_table():
+    text = page("errors.md")
+    known = {
+        name
+        for module in (errors, exceptions, checkout)
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Exception)
+    }
+    missing = {name for name in known if f"`{name}`" not in text}
+    assert missing == set()
+    tree = re.search(r"```\n(WxPayError.*?)```", text, re.S)[1]
+    family = {name for name in known if issubclass(getattr(errors, name, getattr(exceptions, name, str)), Exception)}
+    assert {name for name in family if not re.search(rf"\b{name}\b", tree)} == set()
+
+
+@pytest.mark.parametrize("model", STATEFUL, ids=lambda model: model.__name__)
+def test_every_state_is_explained_under_its_model(model):
+    told = section(page("states.md"), model.__name__)
+    explained = {cells[0] for cells in rows(told)}
+    assert set(model.State.values) <= explained
+
+
+@pytest.mark.parametrize("model", WIRE_MODELS, ids=lambda model: model.__name__)
+def test_the_drawing_shows_only_moves_that_are_allowed(model):
+    drawn = set(re.findall(r"^    ([A-Z]+) --> ([A-Z]+)", section(page("states.md"), model.__name__), re.M))
+    allowed = {(str(old), str(new)) for old, following in model.MOVES.items() for new in following}
+    assert drawn <= allowed
+    if model is not models.Order:  # every unpaid order may become anything; the page says so instead of drawing it
+        assert drawn == allowed
+
+
+@pytest.mark.parametrize("model", STATEFUL, ids=lambda model: model.__name__)
+def test_the_table_has_a_rule_for_every_open_state(model):
+    table = rows(section(page("states.md"), TABLE))
+    ruled = {state for cells in table if cells[0] == model.__name__ for state in cells[1].split(", ")}
+    assert OPEN_STATES[model] <= ruled
+
+
+def test_the_table_names_settings_services_and_tasks_that_exist():
+    merchant_settings = {*conf.DEFAULTS, *conf.MERCHANT_DEFAULTS}
+    tasks = {entry["task"].rpartition(".")[2] for entry in beat.BEAT_SCHEDULE.values()}
+    for cells in rows(section(page("states.md"), TABLE))[2:]:
+        assert set(re.findall(r"`(\w+)`", cells[3])) <= merchant_settings, cells
+        for module, function in re.findall(r"`(\w+)\.(\w+)`", cells[4]):
+            assert callable(getattr(import_module(f"django_wxpay.services.{module}"), function)), cells
+        assert set(re.findall(r"\(`(\w+)`\)", cells[4])) <= tasks, cells
+
+
+def test_every_kind_of_discrepancy_is_explained():
+    told = section((DOCS / "how-to" / "operate.md").read_text(), "Discrepancies")
+    assert {cells[0] for cells in rows(told)} >= set(models.Discrepancy.Kind.values)
+
+
+def test_every_permission_is_documented():
+    text = page("models.md")
+    known = [name for model in models.__dict__.values() if hasattr(model, "_meta") for name, _ in _permissions(model)]
+    assert [name for name in known if f"`django_wxpay.{name}`" not in text] == []
+
+
+def _permissions(model):
+    return () if model._meta.abstract else model._meta.permissions
+
+
+def test_every_field_of_a_model_is_documented():
+    text = page("models.md")
+    common = section(text, "Common to `Contract`, `Order` and `Refund`")
+    hidden = {"id", "open_key", "merchant", "mchid"}
+    for model in (*STATEFUL, models.Transition):
+        told = section(text, model.__name__) + (common if model in WIRE_MODELS else "")
+        names = {field.name for field in model._meta.get_fields() if field.concrete} - hidden
+        assert {name for name in names if f"`{name}`" not in told} - {"created_at"} == set(), model
+
+
+def test_the_signatures_of_the_python_api_are_those_of_the_code():
+    documented = re.findall(r"^### `(\w+)\.(\w+)(\(.*\))`$", page("python-api.md"), re.M)
+    assert len(documented) > 20
+    for module, name, signature in documented:
+        function = getattr(getattr(services, module), name)
+        assert signature == _plain(inspect.signature(function)), f"{module}.{name}"
+
+
+def _plain(signature):
+    parameters = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+
+
+def test_files_that_the_pages_name_exist():
+    text = (DOCS / "adding-a-product.md").read_text()
+    named = set(re.findall(r"`((?:django_wxpay|tests)/[\w/]+(?:\.py|/))`", text))
+    named |= {f"django_wxpay/{path}" for path in re.findall(r"`((?:client|models|services|api|admin)/\w+\.py)`", text)}
+    missing = {path for path in named if not (ROOT / path).exists() and "profit_sharing" not in path}
+    assert missing == set()
