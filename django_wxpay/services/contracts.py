@@ -175,15 +175,19 @@ def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchi
     def work():
         known = Contract.objects.filter(mchid=config.mchid, out_contract_code=out_contract_code).first()
         if known is None:
+            contract.pk = None  # this may be the second try
             contract.user_display_name = str(answer.data.get("user_display_name", ""))[:32]
-            contract.save()
+            contract.save(force_insert=True)
         fact = Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at, user=by, note="adopted")
         applied = apply_contract(fact)
         if known is None and applied.outcome != Outcome.APPLIED:
             raise NotAllowedNow(f"Contract {out_contract_code} at WeChat Pay {applied.why}: it was not adopted.")
         return applied.row
 
-    return transactions.run(work)
+    try:
+        return transactions.run(work)
+    except IntegrityError:  # somebody adopted it at this very moment
+        return transactions.run(work)
 
 
 # Confirming
