@@ -34,6 +34,12 @@ def refund(order, reference, amount):
     return {"out_refund_no": made.out_refund_no, "state": made.state}
 
 
+def sign(**asked):
+    from django_wxpay.services import contracts
+
+    return {"out_contract_code": contracts.sign(**asked).out_contract_code}
+
+
 def terminate(contract):
     from django_wxpay.models import Contract
     from django_wxpay.services import contracts
@@ -77,7 +83,7 @@ def write_into_database(transition):
     Session.objects.create(session_key=key, session_data="", expire_date=timezone.now())
 
 
-ACTIONS = {action.__name__: action for action in (deduct, refund, terminate, send_due, receive, deliver_due)}
+ACTIONS = {action.__name__: action for action in (deduct, refund, sign, terminate, send_due, receive, deliver_due)}
 
 
 def die_at(step):
