@@ -22,5 +22,7 @@ BEAT_SCHEDULE = {
     "wxpay: close expired orders": _every(60, "close_expired_orders"),
     "wxpay: retry notifications": _every(15, "retry_notifications"),
     "wxpay: refresh certificates": _every(600, "refresh_certificates"),
+    "wxpay: download bills": _every(900, "download_due_bills"),
+    "wxpay: fetch settlements": _every(21600, "fetch_settlements"),
     "wxpay: prune notifications": _every(3600, "prune_notifications"),
 }

@@ -7,12 +7,24 @@ one tick, so tasks are acknowledged early, and one that waited for longer than i
 from celery import shared_task
 
 from .beat import BEAT_SCHEDULE
-from .services import certificates, contracts, notifications, operations, orders, refunds, transitions
+from .services import (
+    bills,
+    certificates,
+    contracts,
+    notifications,
+    operations,
+    orders,
+    refunds,
+    settlements,
+    transitions,
+)
 
 __all__ = [
     "BEAT_SCHEDULE",
     "close_expired_orders",
     "deliver_transitions",
+    "download_due_bills",
+    "fetch_settlements",
     "poll_contracts",
     "poll_orders",
     "poll_refunds",
@@ -77,3 +89,15 @@ def refresh_certificates():
 def prune_notifications():
     """Delete notifications that were processed long ago."""
     return notifications.prune()
+
+
+@shared_task(**EASILY_REPEATED)
+def download_due_bills():
+    """Fetch the statements of the last days that are ready and missing; the hour in China is looked at inside."""
+    return bills.download_due()
+
+
+@shared_task(**EASILY_REPEATED)
+def fetch_settlements():
+    """Fetch what was credited to the merchants, and what waits for it."""
+    return settlements.fetch_due()

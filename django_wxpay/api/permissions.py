@@ -4,12 +4,21 @@ from rest_framework.permissions import BasePermission
 from rest_framework.settings import api_settings
 from rest_framework.throttling import UserRateThrottle
 
+TAKE_QUICK_PAYMENT = "django_wxpay.take_quick_payment"
+
 
 class IsCustomer(BasePermission):
     """Somebody who is signed in. Whose rows they see is the view's query set."""
 
     def has_permission(self, request, view):
         return bool(request.user and request.user.is_authenticated)
+
+
+class IsCashier(BasePermission):
+    """Staff who may take quick payments."""
+
+    def has_permission(self, request, view):
+        return bool(request.user and request.user.is_active and request.user.has_perm(TAKE_QUICK_PAYMENT))
 
 
 class Rate(UserRateThrottle):
@@ -31,3 +40,9 @@ class AskRate(Rate):
     """What makes us ask something of WeChat Pay."""
 
     scope, usual = "wxpay_ask", "10/min"
+
+
+class TillRate(Rate):
+    """A till: a scan every few seconds, and the question how it went, each second."""
+
+    scope, usual = "wxpay_till", "300/min"
