@@ -19,7 +19,7 @@ from .errors import MessageMalformed, OutcomeUnknown
 from .identity import Identity
 from .keyring import KeyRing, normal_serial
 
-_PATHS = {"global": "/v3/global/certificates", "mainland": "/v3/certificates"}
+PATHS = {"global": "/v3/global/certificates", "mainland": "/v3/certificates"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Certificates:
         return self._download()  # the first answer was a probe, perhaps
 
     def _download(self) -> list[DownloadedCertificate]:
-        raw = self._client.exchange("GET", _PATHS[self._client.identity.region])
+        raw = self._client.exchange("GET", PATHS[self._client.identity.region])
         if raw.status != 200:
             raise self._client.refusal(raw)
         found = [open_item(self._client.identity, item) for item in _items(raw)]

@@ -1,4 +1,4 @@
-"""Fetch statements of chosen days: `manage.py wxpay_download_bills --merchant default --from 2026-03-01 --to 2026-03-07`."""
+"""Fetch statements of chosen days: `wxpay_download_bills --merchant default --from 2026-03-01 --to 2026-03-07`."""
 
 from datetime import date, timedelta
 

@@ -1,0 +1,350 @@
+"""The doctor: each ailment is named, with what to do about it."""
+
+import re
+import threading
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+from django.core.management import CommandError, call_command
+
+from django_wxpay.models import Contract, Notification, PlatformCertificate
+
+CERTIFICATES = "/v3/global/certificates"
+
+
+@pytest.fixture
+def wechat(wxpay_sandbox, db):
+    return wxpay_sandbox
+
+
+def doctor(*args, merchant="default"):
+    """What it prints, and whether it is content."""
+    out = StringIO()
+    try:
+        call_command("wxpay_doctor", "--merchant", merchant, *args, stdout=out, no_color=True)
+    except CommandError as error:
+        return out.getvalue() + str(error), False
+    return out.getvalue(), True
+
+
+def change(settings, merchant="default", **changes):
+    merchants = settings.WXPAY["MERCHANTS"]
+    settings.WXPAY = {**settings.WXPAY, "MERCHANTS": {**merchants, merchant: merchants[merchant] | changes}}
+
+
+@pytest.mark.parametrize("merchant", ["default", "institution"])
+def test_healthy_merchant(wechat, merchant):
+    told, well = doctor(merchant=merchant)
+
+    assert well, told
+    for line in (
+        "✓ Our clock agrees",
+        "✓ WeChat Pay accepts our signature",
+        "1 platform certificate downloaded and decrypted",
+        "✓ We can verify WeChat Pay's signature",
+        f"· Address to register with WeChat Pay for terminations: https://shop.example/wxpay/notify/{merchant}/",
+    ):
+        assert line in told
+    assert "✗" not in told
+    assert PlatformCertificate.objects.exists()
+
+
+def test_all_merchants_are_examined_when_none_is_named(wechat):
+    out = StringIO()
+    call_command("wxpay_doctor", stdout=out)
+
+    assert "Merchant default" in out.getvalue() and "Merchant institution" in out.getvalue()
+
+
+def test_nothing_to_examine(settings):
+    with pytest.raises(CommandError, match="MERCHANTS"):
+        call_command("wxpay_doctor")
+
+
+def test_unknown_merchant_is_named(wechat):
+    told, well = doctor(merchant="nobody")
+
+    assert not well and "✗ The merchant cannot be used" in told and "'nobody'" in told
+
+
+@pytest.mark.scenario("S07")
+@pytest.mark.parametrize(
+    ("seconds", "says", "well"),
+    [
+        (30, "✓ Our clock agrees", True),
+        (120, "! Our clock is 1[12][0-9] seconds behind", True),
+        (-120, "! Our clock is 1[12][0-9] seconds ahead", True),
+        (600, "✗ Our clock is (59|60)[0-9] seconds behind", False),
+        (-600, "✗ Our clock is (59|60)[0-9] seconds ahead", False),
+    ],
+)
+def test_clock_that_is_off_is_named_with_the_skew(wechat, seconds, says, well):
+    wechat.wechat.clock.skew = seconds
+
+    told, is_well = doctor()
+
+    assert is_well == well, told
+    assert re.search(says, told), told
+
+
+def test_private_key_of_somebody_else(wechat, settings):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    change(settings, PRIVATE_KEY=text)
+
+    told, well = doctor()
+
+    assert not well
+    assert "✗ WeChat Pay does not accept our signature: SIGN_ERROR" in told
+    assert "must belong together" in told
+    assert "PRIVATE KEY" not in told
+
+
+def test_wrong_apiv3_key(wechat, settings):
+    change(settings, APIV3_KEY="x" * 32)
+
+    told, well = doctor()
+
+    assert not well and "✗ The platform certificates do not decrypt" in told
+    assert "x" * 32 not in told
+
+
+def test_nobody_answers(wechat):
+    wechat.fault("closed_connection", CERTIFICATES, times=-1)
+
+    told, well = doctor()
+
+    assert not well and "✗ WeChat Pay did not answer" in told
+
+
+def test_wechat_pay_has_trouble(wechat):
+    wechat.fault("error_500", CERTIFICATES, times=-1)
+
+    told, well = doctor()
+
+    assert well and "! WeChat Pay has trouble (HTTP 500)" in told
+
+
+def test_signature_of_wechat_pay_that_cannot_be_verified(wechat):
+    wechat.fault("bad_signature", CERTIFICATES, times=1)
+
+    told, well = doctor()
+
+    assert not well and "✗ WeChat Pay's signature cannot be verified" in told
+
+
+def test_merchant_without_certificates_needs_a_public_key(wechat):
+    wechat.fault("empty_list", CERTIFICATES, times=-1)
+
+    told, well = doctor()
+
+    assert not well and "✗ The platform certificates cannot be used" in told
+    assert "if this merchant number has a public key only" in told
+
+
+def test_merchant_with_a_public_key_only_need_not_ask_for_certificates(wechat, settings):
+    known = wechat.wechat.merchant
+    change(settings, PUBLIC_KEY_ID=known["public_key_id"], PUBLIC_KEY=known["public_key"])
+    wechat.fault("empty_list", CERTIFICATES, times=-1)
+
+    told, well = doctor()
+
+    assert well and "! WeChat Pay has no platform certificates" in told
+
+
+def test_public_key_is_proved(wechat, settings):
+    known = wechat.wechat.merchant
+    change(settings, PUBLIC_KEY_ID=known["public_key_id"], PUBLIC_KEY=known["public_key"], CERTIFICATES=False)
+
+    told, well = doctor()
+
+    assert well and f"✓ We can verify WeChat Pay's signature ({known['public_key_id']})" in told
+
+
+def test_wrong_public_key(wechat, settings):
+    known = wechat.wechat.merchant
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    text = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    change(settings, PUBLIC_KEY_ID=known["public_key_id"], PUBLIC_KEY=text, CERTIFICATES=False)
+
+    told, well = doctor()
+
+    assert not well and "cannot be verified" in told
+
+
+def test_public_key_that_is_not_used_there_yet(wechat, settings):
+    key_id = "PUB_KEY_ID_0119000001002026030100006500000001"
+    change(settings, PUBLIC_KEY_ID=key_id, PUBLIC_KEY=wechat.wechat.merchant["public_key"])
+
+    told, well = doctor()
+
+    assert well and "! WeChat Pay signed with its certificate" in told
+
+
+def test_mistakes_in_the_settings_are_told_too(wechat, settings):
+    settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": "https://shop.example/elsewhere/", "NOTIFY": 1}
+
+    told, well = doctor()
+
+    assert not well
+    assert "wxpay.E036" in told and "wxpay.E003" in told
+
+
+def test_merchant_that_cannot_be_used_stops_the_examination(wechat, settings):
+    change(settings, PRIVATE_KEY="/nowhere/key.pem")
+
+    told, well = doctor()
+
+    assert not well and "nothing else was looked at" in told
+
+
+# The merchant's own certificate
+
+
+def certificate(key, *, serial, days=1000):
+    now = datetime.now(timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "1900000001")])
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(serial).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def test_key_is_compared_with_its_certificate(wechat, tmp_path):
+    (tmp_path / "cert.pem").write_text(wechat.wechat.merchant["merchant_certificate"])
+
+    told, well = doctor("--certificate", str(tmp_path / "cert.pem"))
+
+    assert well and "✓ The private key belongs to the certificate" in told
+
+
+@pytest.mark.parametrize(
+    ("own_key", "own_serial", "days", "says", "well"),
+    [
+        (False, True, 1000, "✗ The private key does not belong to the certificate", False),
+        (True, False, 1000, "✗ The certificate's serial number is 499602D2, SERIAL_NO is", False),
+        (True, True, 10, "! The merchant's certificate ends on", True),
+    ],
+)
+def test_certificate_that_does_not_fit(wechat, tmp_path, own_key, own_serial, days, says, well):
+    known = wechat.wechat.merchant
+    ours = serialization.load_pem_private_key(known["merchant_private_key"].encode(), None)
+    key = ours if own_key else rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    serial = int(known["merchant_serial"], 16) if own_serial else 1234567890
+    (tmp_path / "cert.pem").write_bytes(certificate(key, serial=serial, days=days))
+
+    told, is_well = doctor("--certificate", str(tmp_path / "cert.pem"))
+
+    assert (is_well, says in told) == (well, True), told
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_certificate_that_cannot_be_read(wechat, tmp_path, content):
+    if content:
+        (tmp_path / "cert.pem").write_bytes(content)
+
+    told, well = doctor("--certificate", str(tmp_path / "cert.pem"))
+
+    assert not well and "✗ The certificate cannot be read" in told
+
+
+# Knocking at our own door
+
+
+@pytest.mark.django_db(transaction=True)
+def test_knock_at_our_own_door_is_refused_as_it_should_be(wxpay_sandbox, live_server, settings):
+    settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": f"{live_server.url}/wxpay/notify/"}
+
+    told, well = doctor("--knock")
+
+    assert well and "refuses what is not signed" in told
+
+
+class Answering(BaseHTTPRequestHandler):
+    status = 200
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(200, "acknowledges everything"), (302, "follows no redirects"), (403, "firewall"), (401, "another route")],
+)
+def test_knock_that_something_else_answers(wechat, settings, monkeypatch, status, says):
+    monkeypatch.setattr(Answering, "status", status)
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": f"http://127.0.0.1:{server.server_port}/wxpay/notify/"}
+        told, well = doctor("--knock")
+        server.shutdown()
+
+    assert not well and f"answers {status} where 401 is expected" in told and says in told
+
+
+def test_knock_that_nobody_answers(wechat, settings):
+    settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": "http://127.0.0.1:9/wxpay/notify/"}
+
+    told, well = doctor("--knock")
+
+    assert not well and "does not answer (ConnectionError)" in told
+
+
+# The other commands
+
+
+def test_prune_says_how_many_went(wechat):
+    wechat.signed_contract()
+    Notification.objects.update(received_at="2020-01-01T00:00:00Z")
+    out = StringIO()
+    call_command("wxpay_prune", stdout=out)
+
+    assert out.getvalue().strip().endswith("deleted.") and not Notification.objects.exists()
+    with pytest.raises(CommandError):
+        call_command("wxpay_prune", "--days", "0")
+
+
+def test_sync_asks_about_one_row(wechat):
+    order = wechat.paid_order()
+    wechat.delivers = False
+    contract = wechat.signed_contract()
+    assert contract.state == "PENDING"
+    out = StringIO()
+
+    call_command("wxpay_sync", "contract", contract.out_contract_code, stdout=out)
+    call_command("wxpay_sync", "order", order.out_trade_no, stdout=out)
+
+    assert Contract.objects.get(pk=contract.pk).state == "SIGNED"
+    assert "was PENDING, is SIGNED" in out.getvalue() and "is SUCCESS, as before" in out.getvalue()
+
+
+def test_sync_of_what_is_not_there_or_not_to_be_reached(wechat):
+    with pytest.raises(CommandError, match="There is no refund"):
+        call_command("wxpay_sync", "refund", "abc")
+
+    order = wechat.paid_order()
+    wechat.fault("error_500", "/v3/", times=-1)
+    with pytest.raises(CommandError, match="default: "):
+        call_command("wxpay_sync", "order", order.out_trade_no)
+
+
+def test_commands_print_no_secret(wechat):
+    told, _ = doctor()
+
+    known = wechat.wechat.merchant
+    assert known["apiv3_key"] not in told and "PRIVATE KEY" not in told
