@@ -54,8 +54,10 @@ class Contracts:
         The answer's data has ``session_id`` (mini program, app) or ``sign_url`` (the others; for web the
         manual calls it ``show_code_url``: a page with a QR code). Keep a URL's fragment.
         """
-        fields.choice("channel", channel, CHANNELS)
-        path, optional = CHANNELS[channel]
+        optional = for_channel(
+            channel,
+            openid=openid, user_client_ip=user_client_ip, return_url=return_url, return_appid=return_appid,
+        )  # fmt: skip
         identity = self._client.identity
         body: dict[str, Any] = {
             **identity.appids(sub_appid=sub_appid),
@@ -65,20 +67,10 @@ class Contracts:
             "user_display_name": fields.text("user_display_name", user_display_name, 32),
             "success_notify_url": fields.url("success_notify_url", success_notify_url),
         }
-        given = {
-            "openid": fields.identifier("openid", openid, 128, required=False),
-            "user_client_ip": fields.ip("user_client_ip", user_client_ip),
-            "return_url": fields.url("return_url", return_url, required=False, query=True),
-            "return_appid": fields.appid("return_appid", return_appid, required=False),
-        }
-        for name, value in given.items():
-            if value and name not in optional:
-                raise InvalidField(f"{name} has no meaning for the channel {channel}.", field=name)
-            if value:
-                body[name] = value
+        body.update(optional)
         if fields.moment("expired_time", expired_time):
             body["expired_time"] = expired_time
-        answer = self._client.request("POST", f"{_ROOT}/{path}", body=body)
+        answer = self._client.request("POST", f"{_ROOT}/{CHANNELS[channel][0]}", body=body)
         return _with_session(answer)
 
     def query(self, *, contract_id: str, sub_mchid: str = "", sub_appid: str = "") -> Answer:
@@ -114,6 +106,24 @@ class Contracts:
     def _parties(self, sub_mchid: str, sub_appid: str) -> dict[str, str]:
         identity = self._client.identity
         return {**identity.appids(sub_appid=sub_appid), **identity.sub_number(sub_mchid)}
+
+
+def for_channel(
+    channel: str, *, openid: str = "", user_client_ip: str = "", return_url: str = "", return_appid: str = ""
+) -> dict[str, str]:
+    """Return the optional fields that are given, checked. InvalidField for one the channel does not take."""
+    fields.choice("channel", channel, CHANNELS)
+    checked = {
+        "openid": fields.identifier("openid", openid, 128, required=False),
+        "user_client_ip": fields.ip("user_client_ip", user_client_ip),
+        "return_url": fields.url("return_url", return_url, required=False, query=True),
+        "return_appid": fields.appid("return_appid", return_appid, required=False),
+    }
+    given = {name: value for name, value in checked.items() if value}
+    for name in given:
+        if name not in CHANNELS[channel][1]:
+            raise InvalidField(f"{name} has no meaning for the channel {channel}.", field=name)
+    return given
 
 
 def _with_session(answer: Answer) -> Answer:

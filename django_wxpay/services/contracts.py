@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from .. import conf
 from ..client import fields
+from ..client.contracts import for_channel
 from ..client.errors import NotFound
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
 from ..models import Action, Contract, Operation, Outcome, Source
@@ -44,7 +45,8 @@ def plan_signing(
 ):
     """Write down a contract and the signing session to open for it; `send_operations` opens it.
 
-    plan_id: the template's number. openid: under sub_appid or appid; if given, only this user can sign.
+    channel: decides which of openid, return_url, return_appid and user_client_ip may be given. plan_id: the
+    template's number. openid: under sub_appid or appid; if given, only this user can sign.
     user_display_name: at most 32 characters, none of 4 bytes. return_url: jsapi, h5, web; its prefix is registered
     with WeChat Pay. expires_in_seconds: SESSION_EXPIRES_SECONDS by default. reference: the shop's own name for this
     contract; the same again returns the same row.
@@ -54,7 +56,13 @@ def plan_signing(
     """
     config = conf.merchant(merchant)
     sub_mchid, sub_appid = config.sub_of(sub_mchid, sub_appid)
-    _check_signing(plan_id, user_display_name, openid, channel, reference)
+    fields.whole("plan_id", plan_id, 1)
+    fields.text("user_display_name", user_display_name, 32)
+    if reference is not None:
+        fields.text("reference", reference, 64)
+    optional = for_channel(
+        channel, openid=openid, user_client_ip=user_client_ip, return_url=return_url, return_appid=return_appid
+    )
     wanted = {
         "plan_id": plan_id, "openid": openid, "user_display_name": user_display_name, "channel": channel,
         "sub_mchid": sub_mchid, "sub_appid": sub_appid,
@@ -76,14 +84,15 @@ def plan_signing(
                 expired_time=expired_time,
                 next_poll_at=now + timedelta(seconds=conf.setting("CONTRACT_POLL_SECONDS")),
             )
-            to_send = wanted | {
-                "out_contract_code": contract.out_contract_code,
-                "success_notify_url": config.notify_url,
-                "expired_time": timezone.localtime(expired_time, CHINA).isoformat(timespec="seconds"),
-                "return_url": return_url,
-                "return_appid": return_appid,
-                "user_client_ip": user_client_ip,
-            }
+            to_send = (
+                wanted
+                | optional
+                | {
+                    "out_contract_code": contract.out_contract_code,
+                    "success_notify_url": config.notify_url,
+                    "expired_time": timezone.localtime(expired_time, CHINA).isoformat(timespec="seconds"),
+                }
+            )
             return operations.plan(contract, Action.SIGN, to_send, by=by)
     except IntegrityError:
         if known := _asked_as(config, reference, wanted):  # somebody used the reference at this very moment
@@ -102,15 +111,6 @@ def sign(**asked):
     Source: APIv3 manual, auto-debit, "Pre-entrust sign", POST /v3/global/papay/contracts/{…}-pre-entrust-sign.
     """
     return operations.carry_out(plan_signing, **asked)
-
-
-def _check_signing(plan_id, user_display_name, openid, channel, reference):
-    fields.whole("plan_id", plan_id, 1)
-    fields.choice("channel", channel, tuple(Contract.Channel.values))
-    fields.text("user_display_name", user_display_name, 32)
-    fields.text("openid", openid, 128, required=False)
-    if reference is not None:
-        fields.text("reference", reference, 64)
 
 
 def _asked_as(config, reference, wanted):
@@ -348,6 +348,8 @@ class Terminate(operations.Ask):
         return client.contracts.terminate(**operation.fields)
 
     def answered(self, row, fact, operation):
+        if fact.data:  # only an empty answer means done
+            return Applied(Outcome.REFUSED, row, "not proved by the answer")
         note = operation.fields["termination_note"]
         return move(row, State.TERMINATED, fact, {"termination_note": note, "terminated_time": timezone.now()})
 

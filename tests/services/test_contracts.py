@@ -54,6 +54,7 @@ def test_a_reference_with_other_parameters_is_refused_and_names_them(wxpay_sandb
         ("user_display_name", "Li 😀"),
         ("channel", "pigeon"),
         ("openid", "o" * 129),
+        ("return_url", "https://shop.example/back"),  # not for a mini program
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(wxpay_sandbox, field, value):

@@ -264,3 +264,15 @@ def test_a_quick_payment_is_refunded_like_any_other(wxpay_sandbox):
     refund.refresh_from_db()
     order.refresh_from_db()
     assert (refund.state, order.refundable_amount) == ("SUCCESS", 3000)
+
+
+@pytest.mark.scenario("S33")
+def test_a_reversal_answered_with_anything_but_nothing_is_not_done(wxpay_sandbox, clock):
+    order = orders.pay_by_code(auth_code=PAYING_FOR_EVER, **ASKED)
+    clock.shift(timedelta(seconds=60))
+    wxpay_sandbox.fault("refuse", f"/v3/global/micropay/transactions/out-trade-no/{order.out_trade_no}/reverse",
+                        status=202, code="USERPAYING")  # fmt: skip
+    orders.advance_till(order)
+    assert order.state == "USERPAYING"
+    take_steps(wxpay_sandbox, clock, order, 120)
+    assert (order.state, theirs(wxpay_sandbox, order)) == ("REVOKED", "REVOKED")

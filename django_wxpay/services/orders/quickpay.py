@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from ... import conf
 from ...client import fields
@@ -30,6 +31,7 @@ State = Order.State
 LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
 
 
+@sensitive_variables("auth_code", "asked")
 def pay_by_code(
     *,
     auth_code,
@@ -76,6 +78,7 @@ def pay_by_code(
         return Order.objects.get(mchid=conf.merchant(merchant).mchid, reference=reference, attempt=1)
 
 
+@sensitive_variables("auth_code")
 def _plan_payment(
     *, auth_code, amount, currency, description, reference, user, attach, merchant, sub_mchid, sub_appid, by, **more
 ):  # fmt: skip

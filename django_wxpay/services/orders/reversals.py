@@ -9,9 +9,9 @@ from django.utils import timezone
 from ... import conf
 from ...client.errors import RequestNotSent, WxPayError
 from ...exceptions import OrderPaid
-from ...models import Action, Operation, Order
+from ...models import Action, Operation, Order, Outcome
 from .. import operations, remote
-from ..facts import move
+from ..facts import Applied, move
 from .facts import look
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ class Reverse(operations.Ask):
         return client.orders.reverse_deduction(**operation.fields)
 
     def answered(self, row, fact, operation):
+        if fact.data:  # 202: it is being looked at; only an empty answer means done
+            return Applied(Outcome.REFUSED, row, "not reversed yet")
         # A reversed quick payment may have been paid: the money went back. A reversed deduction was only closed.
         state = State.REVOKED if row.product == Order.Product.MICROPAY else State.CLOSED
         return move(row, state, fact, {}, note="reversed")
