@@ -13,11 +13,15 @@ from .blocks import DOCS, ROOT
 
 REFERENCE = DOCS / "reference"
 WIRE_MODELS = (models.Contract, models.Order, models.Refund)
-STATEFUL = (*WIRE_MODELS, models.Operation, models.Notification, models.Discrepancy)
+STATEFUL = (
+    *WIRE_MODELS, models.Operation, models.Notification, models.Discrepancy, models.Bill, models.Settlement,
+)  # fmt: skip
 OPEN_STATES = {
     models.Operation: {"PLANNED", "SENT", "UNKNOWN"},
     models.Notification: {"WAITING", "FAILED"},
     models.Discrepancy: {"OPEN"},
+    models.Bill: {"PENDING", "FAILED"},
+    models.Settlement: {"UNSETTLE"},
     **{model: set(model.State.values) - set(model.FINAL) for model in WIRE_MODELS},
 }
 TABLE = "Every open state and the rule that ends it"
