@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ class Sandbox:
         sender: Sender | None = None,
         base_url: str = IN_PROCESS_BASE_URL,
         speed: float | None = None,
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self.state_folder = Path(state) if state is not None else None
         if self.state_folder:

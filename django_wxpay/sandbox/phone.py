@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -82,18 +84,18 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
         target, _, kind = request.form.get("fault", "").partition(":")
         if request.form.get("do") == "clear":
             return _done(sandbox, sandbox.faults.remove)
-        return _done(
-            sandbox,
-            lambda: sandbox.faults.add(
-                kind, target=target, path=request.form.get("path", "").strip(), times=int(request.form["times"])
-            ),
-        )
+        try:
+            order = {**json.loads(request.form.get("options") or "{}"), "times": int(request.form["times"])}
+        except (TypeError, ValueError):
+            abort(400, "Times must be a number, options a JSON object.")
+        order |= {"kind": kind, "target": target, "path": request.form.get("path", "").strip()}
+        return _done(sandbox, lambda: sandbox.faults.add(**order))
 
     return phone
 
 
 def amount(minor: int, currency: str) -> str:
-    return f"{money.major_text(minor, currency)} {currency}"
+    return f"{Decimal(money.major_text(minor, currency)):,} {currency}"
 
 
 def clock_time(moment: float) -> str:
@@ -173,7 +175,7 @@ def _is_web(address: str) -> bool:
 def _done(sandbox: Sandbox, deed: Any) -> Response:
     try:
         deed()
-    except (Refused, ValueError) as problem:
-        abort(409, str(problem))
+    except Refused as problem:
+        abort(409, problem.message)
     sandbox.after_change()
     return redirect(url_for("phone.home"), 303)

@@ -54,6 +54,18 @@ def test_the_page_shows_what_waits_and_what_was_paid(app, shop):
     assert "http://" not in page.replace(app.sandbox.base_url, "").replace("http://localhost", "")
 
 
+def test_faults_are_ordered_and_removed_on_the_page(app, sandbox):
+    browser = app.test_client()
+    form = {"fault": "notification:late", "path": "REFUND", "times": "2", "options": '{"seconds": 30}'}
+    assert browser.post("/_sandbox/phone/faults", data=form).status_code == 303
+    (fault,) = sandbox.faults.all()
+    assert (fault["kind"], fault["pattern"], fault["times"], fault["options"]) == ("late", "REFUND", 2, {"seconds": 30})
+    assert browser.post("/_sandbox/phone/faults", data={**form, "options": "{"}).status_code == 400
+    assert browser.post("/_sandbox/phone/faults", data={**form, "fault": "call:meteor"}).status_code == 409
+    browser.post("/_sandbox/phone/faults", data={"do": "clear"})
+    assert sandbox.faults.all() == []
+
+
 def test_the_phone_page_of_an_unknown_session_is_not_found(app):
     assert app.test_client().get("/_sandbox/phone?session_id=1").status_code == 404
 
