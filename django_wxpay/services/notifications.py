@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 from typing import NamedTuple
 
-from django.db import DatabaseError, IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError
 from django.db.models import F
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
@@ -13,7 +13,7 @@ from .. import conf
 from ..client.errors import WxPayError
 from ..exceptions import ProcessingFailed, WrongMerchant
 from ..models import Discrepancy, Notification, Outcome, Source
-from . import contracts, discrepancies, orders, refunds, transactions
+from . import contracts, discrepancies, failures, orders, refunds, transactions
 from .facts import Fact
 
 logger = logging.getLogger(__name__)
@@ -90,10 +90,7 @@ def receive(alias, headers, body):
     except OperationalError:
         raise  # the database: nothing was acknowledged, WeChat Pay repeats
     except Exception as error:
-        logger.error(
-            "notification failed id=%s type=%s error=%s",
-            envelope.id, envelope.event_type, _headline(error), exc_info=not isinstance(error, DatabaseError),
-        )  # fmt: skip
+        failures.log(logger, error, "notification failed id=%s type=%s", envelope.id, envelope.event_type)
         _keep_failed(notification, error)
         raise ProcessingFailed(f"{type(error).__name__} while processing {envelope.event_type}") from error
     logger.info("notification %s type=%s state=%s", envelope.id, envelope.event_type, notification.state)
@@ -194,7 +191,7 @@ def _repeat(notification, merchant, told, text):
 def _keep_failed(notification, error):
     """Keep it as FAILED, in a transaction of its own: what it did was rolled back."""
     now = timezone.now()
-    told = _headline(error)
+    told = failures.headline(error)
 
     def work():
         row, created = Notification.objects.get_or_create(
@@ -213,11 +210,6 @@ def _keep_failed(notification, error):
             failing.update(state=State.FAILED, error=told, attempts=F("attempts") + 1, next_try_at=later)
 
     transactions.run(work)
-
-
-def _headline(error):
-    """An error in one line. PostgreSQL's further lines quote the row: openids and decrypted texts."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:512]
 
 
 def _pause(age):
@@ -252,7 +244,7 @@ def retry(notification):
         transactions.run(work)
     except Exception as error:
         _keep_failed(notification, error)
-        raise ProcessingFailed(_headline(error)) from error
+        raise ProcessingFailed(failures.headline(error)) from error
     notification.refresh_from_db()
     return notification
 

@@ -20,7 +20,7 @@ from .. import conf
 from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent, WxPayError
 from ..exceptions import OperationPending, ReferenceReused
 from ..models import SUBJECTS, Discrepancy, Operation, Outcome, Source
-from . import discrepancies, remote, transactions, wake
+from . import discrepancies, failures, remote, transactions, wake
 from .facts import Fact
 
 logger = logging.getLogger(__name__)
@@ -354,8 +354,8 @@ def send_due(limit=100):
             advance(operation)
         except WxPayError as error:
             logger.warning("operation %s of %s %s: %s", operation.action, operation.subject, operation.object_id, error)
-        except Exception:
-            logger.exception("operation broke pk=%s", operation.pk)
+        except Exception as error:
+            failures.log(logger, error, "operation broke pk=%s", operation.pk)
     return seen
 
 

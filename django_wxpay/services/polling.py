@@ -14,7 +14,7 @@ from django.utils import timezone
 from .. import conf
 from ..client.errors import WxPayError
 from ..models import Contract, Order, Refund, Source
-from . import remote, wake
+from . import failures, remote, wake
 
 logger = logging.getLogger(__name__)
 LONGEST = timedelta(hours=6)
@@ -63,8 +63,8 @@ def poll(queryset, sync, limit):
         except WxPayError as error:
             logger.warning("poll failed %s=%s error=%s", row.subject, row.number, error)
             put_off(row)
-        except Exception:
-            logger.exception("poll broke %s=%s", row.subject, row.number)
+        except Exception as error:
+            failures.log(logger, error, "poll broke %s=%s", row.subject, row.number)
             put_off(row)
     return len(rows)
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from .. import conf, signals
 from ..models import SUBJECTS, Contract, Order, Refund, Transition
-from . import wake
+from . import failures, wake
 
 logger = logging.getLogger(__name__)
 PAID, DEAD = Order.PAID, Order.DEAD
@@ -123,6 +123,8 @@ def _put_off(transition, error):
     Transition.objects.undelivered().filter(pk=transition.pk).update(
         delivery_attempts=attempts,
         deliver_after=later,
-        delivery_error=f"{type(error).__name__}: {error}"[:512],
+        delivery_error=failures.headline(error),
     )
-    logger.error("receiver failed transition=%s attempts=%s parked=%s", transition.pk, attempts, parked, exc_info=error)
+    failures.log(
+        logger, error, "receiver failed transition=%s attempts=%s parked=%s", transition.pk, attempts, parked
+    )
