@@ -125,6 +125,4 @@ def _put_off(transition, error):
         deliver_after=later,
         delivery_error=failures.headline(error),
     )
-    failures.log(
-        logger, error, "receiver failed transition=%s attempts=%s parked=%s", transition.pk, attempts, parked
-    )
+    failures.log(logger, error, "receiver failed transition=%s attempts=%s parked=%s", transition.pk, attempts, parked)
