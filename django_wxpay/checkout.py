@@ -79,7 +79,7 @@ class QuickPayOffer:
         """What `quick_pay_offer` returned, as an offer. Raises UnknownOffer for None."""
         if answer is None:
             raise UnknownOffer
-        return answer if isinstance(answer, cls) else cls(**answer)
+        return answer if isinstance(answer, QuickPayOffer) else cls(**answer)
 
 
 class Checkout:

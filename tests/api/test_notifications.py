@@ -468,6 +468,22 @@ def test_database_out_of_reach_is_told_to_wechat_pay_at_once(wechat, db, error):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.scenario("S23")
+@pytest.mark.django_db(transaction=True)
+def test_database_that_cannot_be_connected_to_is_told_to_wechat_pay_at_once(wechat, monkeypatch):
+    pending = make_contract(state="PENDING")
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "NAME", "/nowhere/nothing")
+    started = time.monotonic()
+    answer = wechat.tell(signed(pending))
+    monkeypatch.undo()
+    connection.close()
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "FAIL")
+    assert time.monotonic() - started < 5
+    assert not Notification.objects.exists()
+
+
 @pytest.mark.scenario("S26")
 def test_bug_while_applying_keeps_the_message_and_asks_for_a_repeat(wechat, pending):
     def breaks(execute, sql, *args):

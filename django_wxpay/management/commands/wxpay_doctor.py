@@ -13,7 +13,7 @@ MARKS = {
 
 class Command(BaseCommand):
     help = "Prove the configuration against WeChat Pay: keys, clock, certificates, notify URL. Moves no money."
-    requires_system_checks = []  # their complaints are among the findings
+    requires_system_checks: list[str] = []  # their complaints are among the findings
 
     def add_arguments(self, parser):
         parser.add_argument("--merchant", action="append", metavar="ALIAS", help="only this one (may be repeated)")
