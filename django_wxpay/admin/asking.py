@@ -200,10 +200,10 @@ class AskingAdmin(ReadOnlyAdmin):
     def _ask_page(self, request, ask, row, form):
         why_not = ask.why_not_now(row)
         context = {
-            **self.page_context(request, ask.label),
+            **self.page_context(request, ask.heading),
+            "crumb": ask.label,
             "ask": ask,
             "row": row,
-            "heading": ask.heading,
             "facts": ask.facts(row),
             "why_not": why_not,
             "consequences": [] if why_not else ask.consequences(row),
@@ -217,7 +217,7 @@ class AskingAdmin(ReadOnlyAdmin):
 
     def ask_about_selected(self, request, queryset, ask):
         """The page that a list's action shows: what was chosen, and what will be asked."""
-        rows = list(queryset.order_by("-pk")[: MOST_ROWS + 1])
+        rows = list(queryset.order_by("pk")[: MOST_ROWS + 1])
         if len(rows) > MOST_ROWS:
             words = gettext("Choose at most %(most)s rows at a time. Nothing was done.")
             self.message_user(request, words % {"most": MOST_ROWS}, messages.ERROR)
@@ -231,9 +231,9 @@ class AskingAdmin(ReadOnlyAdmin):
         shown = [Chosen(link_to(row, site=self.admin_site), ask.list_facts(row, asked)) for row, asked in possible]
         left_out = [Chosen(link_to(row, site=self.admin_site), "", why) for row, why in problems if why]
         context = {
-            **self.page_context(request, ask.label),
+            **self.page_context(request, ask.list_heading),
+            "crumb": ask.label,
             "ask": ask,
-            "heading": ask.list_heading,
             "possible": shown,
             "left_out": left_out,
             "total": ask.list_total(possible),
@@ -265,11 +265,12 @@ class AskingAdmin(ReadOnlyAdmin):
             if row is not None and self.has_view_permission(request, row):
                 done = self._plan_one(request, ask, row, {**asked, **form.cleaned_data}, reference)
                 results.append(Chosen(link_to(row, site=self.admin_site), ask.list_facts(row, asked), done=done))
+        title = ngettext("%(ask)s: what became of %(n)s row", "%(ask)s: what became of %(n)s rows", len(results))
         context = {
-            **self.page_context(request, ask.label),
+            **self.page_context(request, title % {"ask": ask.label, "n": len(results)}),
+            "crumb": ask.label,
             "results": results,
             "counts": _count(results),
-            "heading": ngettext("%(n)s row", "%(n)s rows", len(results)) % {"n": len(results)},
         }
         return TemplateResponse(request, "admin/django_wxpay/results.html", context)
 

@@ -44,6 +44,12 @@ def masked(openid):
     return f"{openid[:3]}…{openid[-3:]}" if len(openid) > 9 else "…"
 
 
+def shortened(number):
+    """A long number as a list shows it; pointing at it shows all of it."""
+    text = str(number)
+    return format_html('<span title="{}">{}</span>', text, text if len(text) <= 16 else f"{text[:14]}…")
+
+
 def change_url(model, pk, site=admin.site):
     """The address of a row's page, None when this site does not show such rows."""
     try:

@@ -10,7 +10,7 @@ from ..models import Action, Contract, Operation, Order
 from ..services import contracts
 from . import amounts, outcomes
 from .asking import ASKED_BEFORE, Ask
-from .base import badge, link_to, masked
+from .base import badge, link_to, masked, shortened
 from .filters import MerchantFilter
 from .objects import ObjectAdmin, Part
 from .outcomes import Done
@@ -105,7 +105,7 @@ class ContractAdmin(ObjectAdmin):
     asks = (TERMINATE, QUERY)
     actions = ["terminate_selected", "query_selected"]
     list_display = [
-        "out_contract_code",
+        "number_shown",
         "state_badge",
         "user",
         "display_name",
@@ -122,8 +122,8 @@ class ContractAdmin(ObjectAdmin):
             None,
             {
                 "fields": [
-                    "out_contract_code", "contract_id", "state_shown", "user", "user_display_name", "openid", "plan_id",
-                    "channel", "signed_time", "contract_expire_time", "terminated_time", "termination_mode",
+                    ("out_contract_code", "contract_id"), ("user", "user_display_name"), ("openid", "plan_id"),
+                    ("signed_time", "contract_expire_time"), ("terminated_time", "termination_mode"),
                     "termination_note",
                 ]
             },
@@ -133,8 +133,8 @@ class ContractAdmin(ObjectAdmin):
             {
                 "classes": ["collapse"],
                 "fields": [
-                    "merchant", "mchid", "sub_mchid", "appid", "sub_appid", "reference", "created_at", "state_at",
-                    "synced_at", "next_poll_at", "expired_time",
+                    ("merchant", "mchid", "sub_mchid"), ("appid", "sub_appid"), ("reference", "channel"),
+                    ("created_at", "state_at", "expired_time"), ("synced_at", "next_poll_at"),
                 ],
             },
         ),
@@ -148,7 +148,7 @@ class ContractAdmin(ObjectAdmin):
     def summary(self, row):
         paid = row.orders.paid().order_by().values("currency").annotate(total=Sum("amount_total"))
         return [
-            Part(_("State"), badge(row.state, row.get_state_display())),
+            Part(_("State"), badge(row.state, row.get_state_display()), row.state),
             Part(_("User"), row.user or row.user_display_name),
             Part(_("Deducted so far"), amounts.sums((one["total"], one["currency"]) for one in paid) or "–"),
         ]
@@ -173,6 +173,10 @@ class ContractAdmin(ObjectAdmin):
             )
         heads = [_("Order"), _("State"), _("Amount"), _("Description"), _("Created")]
         return [{"title": _("Orders"), "heads": heads, "rows": rows, "more": more, "empty": _("No orders yet.")}]
+
+    @admin.display(description=_("out_contract_code"), ordering="out_contract_code")
+    def number_shown(self, row):
+        return shortened(row)
 
     @admin.display(description=_("openid"))
     def openid_masked(self, row):

@@ -12,7 +12,7 @@ from ..models import Discrepancy
 from ..services import discrepancies
 from . import dashboard
 from .asking import Ask, AskingAdmin
-from .base import AboutObjectAdmin, badge
+from .base import AboutObjectAdmin, badge, shortened
 from .filters import MerchantFilter
 from .outcomes import Done
 
@@ -100,7 +100,7 @@ class DiscrepancyAdmin(AboutObjectAdmin, AskingAdmin):
     asks = (RESOLVE, IGNORE)
     actions = ["resolve_selected", "ignore_selected"]
     about_field = "about"
-    list_display = ["kind", "about_link", "number", "state_badge", "seen", "created_at", "resolved_by", "resolution"]
+    list_display = ["kind", "about_link", "number_shown", "state_badge", "seen", "created_at", "resolved_by"]
     list_filter = ["state", "kind", "about", MerchantFilter]
     list_select_related = ["resolved_by"]
     search_fields = ["number__exact"]
@@ -123,6 +123,10 @@ class DiscrepancyAdmin(AboutObjectAdmin, AskingAdmin):
             self.refuse(request, "dashboard")
         context = self.page_context(request, _("What needs a person today")) | cards
         return TemplateResponse(request, "admin/django_wxpay/dashboard.html", context)
+
+    @admin.display(description=_("number"), ordering="number")
+    def number_shown(self, row):
+        return shortened(row.number) if row.number else None
 
     @admin.display(description=_("ours"))
     def ours_shown(self, row):

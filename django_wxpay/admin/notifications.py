@@ -7,7 +7,7 @@ from ..client.errors import WxPayError
 from ..models import SUBJECTS, Notification
 from ..services import attention, notifications
 from .asking import Ask, AskingAdmin
-from .base import badge, change_url
+from .base import badge, change_url, shortened
 from .filters import MerchantFilter
 from .filters import attention as attention_filter
 from .outcomes import Done
@@ -64,7 +64,7 @@ RETRY = ProcessAgain()
 class NotificationAdmin(AskingAdmin):
     asks = (RETRY,)
     actions = ["retry_selected"]
-    list_display = ["event_type", "number", "state_badge", "outcome", "attempts", "error", "received_at"]
+    list_display = ["event_type", "number_shown", "state_badge", "outcome", "attempts", "error", "received_at"]
     list_filter = [
         attention_filter(
             failed=(_("failed"), attention.failed_notifications),
@@ -83,8 +83,8 @@ class NotificationAdmin(AskingAdmin):
             None,
             {
                 "fields": [
-                    "event_type", "event_id", "about_link", "state_badge", "outcome", "error", "attempts",
-                    "create_time", "received_at", "processed_at", "next_try_at", "merchant", "mchid",
+                    ("event_type", "event_id"), "about_link", ("state_badge", "outcome", "attempts"), "error",
+                    ("received_at", "processed_at", "next_try_at"), "create_time", ("merchant", "mchid"),
                 ]
             },
         ),
@@ -92,6 +92,10 @@ class NotificationAdmin(AskingAdmin):
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("body", "headers")
+
+    @admin.display(description=_("number"), ordering="number")
+    def number_shown(self, row):
+        return shortened(row.number) if row.number else None
 
     @admin.display(description=_("about"))
     def about_link(self, row):

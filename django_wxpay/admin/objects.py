@@ -2,21 +2,16 @@
 
 from typing import Any, NamedTuple
 
-from django.contrib import admin
-from django.utils.html import format_html
-from django.utils.translation import gettext_lazy as _
-
 from . import timeline
 from .asking import AskingAdmin
-from .base import badge
 
 
 class Part(NamedTuple):
-    """One figure of the summary on top of a page."""
+    """One figure of the summary on top of a page. code: the wire's own word for it."""
 
     term: Any
     value: Any
-    hint: Any = ""
+    code: str = ""
 
 
 class ObjectAdmin(AskingAdmin):
@@ -35,8 +30,3 @@ class ObjectAdmin(AskingAdmin):
             "wxpay_timeline": timeline.lines(obj, self.admin_site),
         }
         return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)
-
-    @admin.display(description=_("state"))
-    def state_shown(self, row):
-        """The state in our words, with the wire's word beside it."""
-        return format_html("{} <code>{}</code>", badge(row.state, row.get_state_display()), row.state)

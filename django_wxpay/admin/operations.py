@@ -33,9 +33,9 @@ class OperationAdmin(AboutObjectAdmin):
             None,
             {
                 "fields": [
-                    "action", "about_link", "state_badge", "requested_by", "reference", "attempts", "created_at",
-                    "sent_at", "finished_at", "next_try_at", "leased_until", "request_id", "error_code",
-                    "error_message", "merchant", "mchid",
+                    ("action", "about_link", "state_badge"), ("requested_by", "reference"),
+                    ("created_at", "sent_at", "finished_at"), ("attempts", "next_try_at", "leased_until"),
+                    ("error_code", "error_message"), "request_id", ("merchant", "mchid"),
                 ]
             },
         ),

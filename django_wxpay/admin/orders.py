@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 from ..models import Order
 from ..services import orders, refunds
 from . import amounts
-from .base import badge, link_to
+from .base import badge, link_to, shortened
 from .deductions import CloseOrder, RetryDeduction
 from .facts import of_order, state_label
 from .filters import MerchantFilter
@@ -36,12 +36,9 @@ REFUND, QUERY, CLOSE, RETRY = RefundOrder(), QueryOrder(), CloseOrder(), RetryDe
 class OrderAdmin(ObjectAdmin):
     asks = (REFUND, QUERY, CLOSE, RETRY)
     actions = ["refund_selected", "query_selected"]
-    list_display = [
-        "number_shown", "state_badge", "amount", "refunded", "user", "contract", "description", "reference",
-        "created_at",
-    ]  # fmt: skip
+    list_display = ["number_shown", "state_badge", "amount", "refunded", "description", "user", "created_at"]
     list_filter = ["state", "product", MerchantFilter, "created_at"]
-    list_select_related = ["user", "contract"]
+    list_select_related = ["user"]
     date_hierarchy = "created_at"
     search_help_text = _("Whole values: out_trade_no, transaction_id, reference or user name.")
     fieldsets = [
@@ -49,8 +46,8 @@ class OrderAdmin(ObjectAdmin):
             None,
             {
                 "fields": [
-                    "out_trade_no", "transaction_id", "state_shown", "user", "contract_link", "description",
-                    "reference", "attempt", "success_time", "payer_paid", "error_code",
+                    ("out_trade_no", "transaction_id"), ("description", "reference"), ("user", "contract_link"),
+                    ("success_time", "payer_paid"), ("attempt", "error_code"),
                 ]
             },
         ),
@@ -59,8 +56,8 @@ class OrderAdmin(ObjectAdmin):
             {
                 "classes": ["collapse"],
                 "fields": [
-                    "product", "trade_type", "bank_type", "attach", "merchant", "mchid", "sub_mchid", "appid",
-                    "sub_appid", "created_at", "state_at", "synced_at", "next_poll_at",
+                    ("product", "trade_type", "bank_type"), "attach", ("merchant", "mchid", "sub_mchid"),
+                    ("appid", "sub_appid"), ("created_at", "state_at"), ("synced_at", "next_poll_at"),
                 ],
             },
         ),
@@ -72,7 +69,7 @@ class OrderAdmin(ObjectAdmin):
 
     def summary(self, row):
         parts = [
-            Part(_("State"), badge(row.state, state_label(row))),
+            Part(_("State"), badge(row.state, state_label(row)), row.state),
             Part(_("Amount"), amounts.in_words(row.amount_total, row.currency)),
         ]
         if row.is_paid or row.refund_reserved:
@@ -98,7 +95,7 @@ class OrderAdmin(ObjectAdmin):
 
     @admin.display(description=_("out_trade_no"), ordering="out_trade_no")
     def number_shown(self, row):
-        return str(row)
+        return shortened(row)
 
     @admin.display(description=_("state"), ordering="state")
     def state_badge(self, row):

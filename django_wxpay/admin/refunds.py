@@ -7,7 +7,7 @@ from ..models import Action, Operation, Refund
 from ..services import refunds
 from . import amounts, outcomes
 from .asking import ASKED_BEFORE, Ask
-from .base import badge, link_to
+from .base import badge, link_to, shortened
 from .facts import of_order
 from .filters import MerchantFilter
 from .objects import ObjectAdmin, Part
@@ -150,7 +150,7 @@ QUERY = QueryRefund()
 class RefundAdmin(ObjectAdmin):
     asks = (QUERY,)
     actions = ["query_selected"]
-    list_display = ["number_shown", "state_badge", "amount_shown", "order", "reason", "foreign", "created_at"]
+    list_display = ["number_shown", "state_badge", "amount_shown", "order_number", "reason", "origin", "created_at"]
     list_filter = ["state", "foreign", MerchantFilter, "created_at"]
     list_select_related = ["order"]
     date_hierarchy = "created_at"
@@ -164,8 +164,8 @@ class RefundAdmin(ObjectAdmin):
             None,
             {
                 "fields": [
-                    "out_refund_no", "refund_id", "state_shown", "order_link", "reason", "reference", "source",
-                    "foreign", "success_time", "payer_received", "account", "channel", "error_code",
+                    ("out_refund_no", "refund_id"), "order_link", ("reason", "reference"),
+                    ("success_time", "payer_received"), ("account", "channel", "source"), ("origin", "error_code"),
                 ]
             },
         ),
@@ -174,8 +174,8 @@ class RefundAdmin(ObjectAdmin):
             {
                 "classes": ["collapse"],
                 "fields": [
-                    "merchant", "mchid", "sub_mchid", "appid", "sub_appid", "created_at", "state_at", "synced_at",
-                    "next_poll_at",
+                    ("merchant", "mchid", "sub_mchid"), ("appid", "sub_appid"), ("created_at", "state_at"),
+                    ("synced_at", "next_poll_at"),
                 ],
             },
         ),
@@ -183,14 +183,18 @@ class RefundAdmin(ObjectAdmin):
 
     def summary(self, row):
         return [
-            Part(_("State"), badge(row.state, row.get_state_display())),
+            Part(_("State"), badge(row.state, row.get_state_display()), row.state),
             Part(_("Amount"), amounts.in_words(row.amount, row.currency)),
-            Part(_("Of the order"), link_to(row.order, site=self.admin_site)),
+            Part(_("Of"), amounts.in_words(row.order.amount_total, row.order.currency)),
         ]
 
     @admin.display(description=_("out_refund_no"), ordering="out_refund_no")
     def number_shown(self, row):
-        return str(row)
+        return shortened(row)
+
+    @admin.display(description=_("order"))
+    def order_number(self, row):
+        return shortened(row.order)
 
     @admin.display(description=_("amount"), ordering="amount")
     def amount_shown(self, row):
@@ -199,6 +203,10 @@ class RefundAdmin(ObjectAdmin):
     @admin.display(description=_("order"))
     def order_link(self, row):
         return link_to(row.order, site=self.admin_site)
+
+    @admin.display(description=_("origin"), ordering="foreign")
+    def origin(self, row):
+        return _("made elsewhere") if row.foreign else _("asked for here")
 
     @admin.display(description=_("returned to the payer"))
     def payer_received(self, row):

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -51,7 +52,7 @@ def _asked(row, operation):
         (_("next try"), operation.next_try_at if operation.is_open else None),
         (_("Request-ID"), operation.request_id),
     ]
-    return operation.get_action_display(), badge(operation.state, operation.get_state_display()), details, []
+    return capfirst(operation.get_action_display()), badge(operation.state, operation.get_state_display()), details, []
 
 
 def _told(row, notification):
@@ -98,7 +99,7 @@ def _differs(row, discrepancy):
     ]
     texts = [(_("ours"), discrepancy.ours), (_("theirs"), discrepancy.theirs)]
     shown = badge(discrepancy.state, discrepancy.get_state_display())
-    return discrepancy.get_kind_display(), shown, details, [pair for pair in texts if pair[1]]
+    return capfirst(discrepancy.get_kind_display()), shown, details, [pair for pair in texts if pair[1]]
 
 
 TELL = {"asked": _asked, "told": _told, "became": _became, "differs": _differs}

@@ -57,6 +57,9 @@ class DeliverAgain(Ask):
         words = gettext("A receiver failed again; it will be tried again by itself: %(error)s")
         return Done(messages.ERROR, words % {"error": row.delivery_error or "–"}, row)
 
+    def list_facts(self, row, asked):
+        return delivery(row)[1]
+
     def plan(self, row, asked, *, reference, by):
         return self.perform(row, asked, reference=reference, by=by)
 
