@@ -374,10 +374,11 @@ def _send_planned(operation):
     if settle(operation, row_of(operation)):
         return
     ask = ASKS[operation.action]
-    if ask.needs_caller:  # its caller died before it was sent, and nobody else can send it
-        _refused(ask, operation, RequestNotSent("Its process ended before it was sent."))
-    else:
+    if not ask.needs_caller:
         send(operation)
+    elif _give_up(operation):  # its caller died before it was sent, and nobody else can send it
+        never_sent = RequestNotSent("Its process ended before it was sent.")
+        transactions.run(lambda: ask.refused(ask.lock(row_of(operation)), never_sent, operation))
 
 
 def _take(operation):
