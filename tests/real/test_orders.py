@@ -203,23 +203,34 @@ def test_deadlocks_without_end_after_the_call_leave_it_to_a_query(world):
 
 @pytest.mark.scenario("S34")
 def test_a_real_deadlock_after_the_call_records_again_and_calls_once(world, row_locks):
-    contract = world.signed_contract()
-    world.sandbox.fault("slow", DEDUCT, seconds=0.7)
-    victims = []
+    for _ in range(5):  # on a busy machine the database may give up the other one
+        contract = world.signed_contract()
+        world.sandbox.fault("slow", DEDUCT, seconds=0.7)
+        order, given_up = _deduct_into_a_deadlock(contract)
+        assert order.state == "SUCCESS"
+        charged_once(world, contract)
+        assert world.sandbox.calls("POST", DEDUCT, contract.contract_id) == 1
+        if given_up:
+            return
+    pytest.fail("it was never the deduction that was given up")
+
+
+def _deduct_into_a_deadlock(contract):
+    """Deduct, and close a circle of locks as the answer is recorded; returns the order and how often it was given up."""
+    sent = Operation.objects.filter(state="SENT", action=Action.DEDUCT)
+    operation_held, order_held = threading.Event(), threading.Event()
+    given_up = []
 
     def watch(execute, sql, params, many, context):
         try:
             return execute(sql, params, many, context)
         except OperationalError as error:
-            victims.append(error)
+            given_up.append(error)
             raise
 
     def shop():
         with connection.execute_wrapper(watch):
-            return charge(contract, "March")()
-
-    sent = Operation.objects.filter(state="SENT", action=Action.DEDUCT)
-    operation_held, order_held = threading.Event(), threading.Event()
+            return charge(contract, f"March of {contract}")()
 
     def stranger():
         """Hold the operation, wait until the shop holds the order, then want the order: a circle."""
@@ -237,11 +248,8 @@ def test_a_real_deadlock_after_the_call_records_again_and_calls_once(world, row_
         wait_until(lambda: not _is_free(Order.objects.filter(contract=contract)), "the shop to hold the order")
         order_held.set()
 
-    order, *_ = returned(at_once(shop, stranger, watcher))
-    assert order.state == "SUCCESS"
-    assert len(victims) == 1
-    charged_once(world, contract)
-    assert world.sandbox.calls("POST", DEDUCT, contract.contract_id) == 1
+    order, *_ = returned(at_once(shop, stranger, watcher)[:1])
+    return order, len(given_up)
 
 
 @transaction.atomic

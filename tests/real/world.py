@@ -227,11 +227,13 @@ class RealSandbox:
         return [refund for refund in self.state()["refunds"] if refund["out_trade_no"] == order.out_trade_no]
 
     def calls(self, method, path, about=""):
-        """How often something was called; `about` must occur in the request."""
+        """How often a path was called (or, with a slash at its end, what lies below); the request holds `about`."""
+
+        def fits(target):
+            return target.startswith(path) if path.endswith("/") else target.partition("?")[0] == path
+
         return sum(
-            call["method"] == method
-            and call["target"].partition("?")[0].startswith(path)
-            and about in f"{call['target']} {call['body']}"
+            call["method"] == method and fits(call["target"]) and about in f"{call['target']} {call['body']}"
             for call in self.state()["calls"]
         )
 
