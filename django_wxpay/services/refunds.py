@@ -206,12 +206,19 @@ def apply_refund(fact):
 
 def _locked(fact):
     """The refund and its order, locked in this order."""
-    rows = Refund.objects.filter(mchid=fact.merchant.mchid).only("order_id", "out_refund_no", "refund_id")
-    refund = named(rows, out_refund_no=fact.data.get("out_refund_no")) or named(rows, refund_id=_refund_id(fact))
+    rows = Refund.objects.filter(mchid=fact.merchant.mchid)
+    refund = _refund_of(rows.only("order_id", "out_refund_no", "refund_id"), fact)
     if refund is not None:
         order = Order.objects.select_for_update().get(pk=refund.order_id)
         return Refund.objects.select_for_update().get(pk=refund.pk), order
-    return None, _order_of(fact)
+    order = _order_of(fact)
+    if order is not None:  # while we waited for the order, somebody may have adopted this very refund
+        refund = _refund_of(rows.filter(order=order).select_for_update(), fact)
+    return refund, order
+
+
+def _refund_of(rows, fact):
+    return named(rows, out_refund_no=fact.data.get("out_refund_no")) or named(rows, refund_id=_refund_id(fact))
 
 
 def _order_of(fact):
