@@ -4,6 +4,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from django_wxpay import conf
@@ -311,6 +312,52 @@ def test_a_refunds_success_proves_that_its_order_was_paid(state):
     assert applied.outcome == Outcome.APPLIED
     assert (fresh(order).state, order.refundable_amount) == ("REFUND", 3300)
     assert order.next_poll_at <= timezone.now()  # what we lack of the payment, a query tells
+
+
+@pytest.mark.parametrize("state", ["CLOSED", "REVOKED", "REFUSED"])
+def test_a_refund_of_an_order_that_counts_as_dead_has_it_asked_about_and_the_query_decides(state):
+    order = make_order(state=state, transaction_id=None)
+    foreign = SimpleNamespace(order=order, refund_id="503", out_refund_no="x", amount=500, currency=order.currency)
+    assert refunds.apply_refund(fact(refunded(foreign, transaction_id="4200"))).outcome == Outcome.APPLIED
+    assert fresh(order).state == state
+    assert order.next_poll_at <= timezone.now()
+    told = paid(order, trade_state="REFUND")
+    orders.apply_order(fact(told, Source.QUERY, begun_at=timezone.now()))
+    assert (fresh(order).state, order.refundable_amount) == ("REFUND", 3300)
+    assert Discrepancy.objects.get().kind == "OVERRULED"
+
+
+def test_a_foreign_refund_that_somebody_adopted_at_this_very_moment_is_adopted_once():
+    order = make_order()
+    foreign = SimpleNamespace(order=order, refund_id="503", out_refund_no="x", amount=500, currency=order.currency)
+    told = fact(refunded(foreign))
+
+    def meanwhile(execute, sql, params, many, context):
+        """While we wait for the order's lock, another message about the refund is committed."""
+        if not Refund.objects.exists() and "django_wxpay_order" in sql:
+            make_refund(order=order, state="SUCCESS", amount=500, out_refund_no="x", refund_id="503", foreign=True)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(once(meanwhile)):
+        assert refunds.apply_refund(told).outcome == Outcome.SAME
+    assert Refund.objects.count() == 1
+    assert fresh(order).refundable_amount == 3300
+
+
+def once(wrapper):
+    """A wrapper that is not called for the statements it makes itself."""
+    busy = []
+
+    def guarded(execute, sql, params, many, context):
+        if busy:
+            return execute(sql, params, many, context)
+        busy.append(True)
+        try:
+            return wrapper(execute, sql, params, many, context)
+        finally:
+            busy.clear()
+
+    return guarded
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, "100", True, None])

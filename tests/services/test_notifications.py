@@ -291,6 +291,7 @@ def institution_letter(sandbox):
     [
         ("default", "appid", "wx0000000000000000"),
         ("default", "mchid", None),
+        ("default", "contract_id", "202600000000000000"),
         ("institution", "sub_mchid", "1900000199"),
         ("institution", "sp_appid", "wx0000000000000000"),
         ("institution", "sub_appid", "wx0000000000000000"),
