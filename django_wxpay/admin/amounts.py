@@ -17,7 +17,8 @@ def in_words(amount, currency):
     try:
         exact = money.major_units(amount, currency)
     except ValueError:  # a code that is in use no more: nothing is guessed about its places
-        return f"{amount} {currency} ({_('minor units')})"
+        unit = _("minor units")  # gettext's tools do not look into f-strings
+        return f"{amount} {currency} ({unit})"
     return format_currency(exact, currency, locale=_locale(), decimal_quantization=False)
 
 
