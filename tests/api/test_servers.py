@@ -12,6 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
 from django.core.asgi import get_asgi_application
+from django.db import connection
 
 from django_wxpay.testing import make_contract
 
@@ -57,14 +58,14 @@ def server(request, wechat, settings, tmp_path, process_environment):
 
 
 def send(port, headers, body, **options):
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    web = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         headers = {"Content-Type": "application/json"} | headers
-        connection.request("POST", "/wxpay/notify/default/", body, headers, **options)
-        answer = connection.getresponse()
+        web.request("POST", "/wxpay/notify/default/", body, headers, **options)
+        answer = web.getresponse()
         return answer.status, json.loads(answer.read())
     finally:
-        connection.close()
+        web.close()
 
 
 def pieces(body, size=1000):
@@ -101,8 +102,9 @@ def test_too_much_is_refused(server):
 
 
 @pytest.mark.parametrize("lengthless", [False, True])
-def test_asgi(wechat, lengthless):
+def test_asgi(wechat, lengthless, monkeypatch):
     """Over ASGI the body has been received before we are asked, and HTTP/2 tells no length."""
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)  # each request has a thread of its own
     pending = make_contract(state="PENDING")
     body = wechat.body(signed(pending))
     assert post_asgi(wechat.headers(body), body, lengthless) == 200

@@ -10,7 +10,7 @@ from django_wxpay.testing import make_contract
 
 NAMES = {
     "send_operations", "deliver_transitions", "poll_contracts", "poll_orders", "poll_refunds", "close_expired_orders",
-    "retry_notifications", "refresh_certificates", "prune_notifications",
+    "retry_notifications", "refresh_certificates", "prune_notifications", "download_due_bills", "fetch_settlements",
 }  # fmt: skip
 
 
