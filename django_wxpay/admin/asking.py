@@ -180,7 +180,7 @@ class AskingAdmin(ReadOnlyAdmin):
         return done
 
     def _again(self, known):
-        words = gettext("This form was submitted before; nothing more was asked. %(result)s")
+        words = gettext("This was asked for before; nothing more was asked now. %(result)s")
         return known._replace(level=messages.INFO, text=words % {"result": known.text})
 
     def _after(self, request, row, done):

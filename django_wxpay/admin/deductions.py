@@ -1,4 +1,4 @@
-"""What staff may do about a deduction that was not paid: close it for good, or charge again."""
+"""What staff may do about an order that was not paid: close it for good, or charge again."""
 
 from django.contrib import messages
 from django.utils.translation import gettext
@@ -25,15 +25,18 @@ class CloseOrder(Ask):
             return _("The order is paid: it is refunded, never closed.")
         if row.is_dead:
             return _("The order will not be paid any more: there is nothing to close.")
-        return "" if row.product == Order.Product.PAPAY else _("Orders of this product are not closed here.")
+        return ""
 
     def facts(self, row):
         return of_order(row)
 
     def consequences(self, row):
+        asked = _("WeChat Pay is asked to reverse the order: it will never be paid.")
+        if row.product == Order.Product.MICROPAY:
+            return [asked, _("Should the payer have paid already, the money goes back to the payer.")]
         return [
-            _("WeChat Pay is asked to reverse the order: it will never be paid."),
-            _("Should it be paid already, nothing is reversed, and the order shows as paid."),
+            asked,
+            _("Should it turn out to be paid, the order shows as paid, and can be refunded."),
             _("The charge can be tried again afterwards, under a new number."),
         ]
 

@@ -54,8 +54,8 @@ def of_operation(operation, done):
         return messages.INFO, _("It is being sent at this very moment; reload this page to see the outcome.")
     if operation.error_code:
         return messages.WARNING, _(
-            "WeChat Pay could not be asked just now, so surely nothing has happened yet. It is written down and will "
-            "be sent by itself, soon."
+            "WeChat Pay has not taken it yet, so surely nothing has happened so far. It is written down and will be "
+            "sent again by itself, soon."
         )
     return messages.SUCCESS, _("It is written down and will be sent by itself, soon.")
 

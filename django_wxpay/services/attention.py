@@ -13,7 +13,7 @@ EXPIRING_WITHIN = timedelta(days=7)
 
 def open_discrepancies():
     """What does not fit, and nobody has said yet what became of it."""
-    return Discrepancy.objects.filter(state=Discrepancy.State.OPEN)
+    return Discrepancy.objects.filter(state=Discrepancy.State.OPEN, open_key__isnull=False)  # by its index
 
 
 def abnormal_refunds():

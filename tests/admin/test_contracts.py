@@ -34,7 +34,7 @@ def test_the_same_form_twice_terminates_once_and_shows_the_first(wxpay_sandbox, 
     form = agent.get("contract_terminate", contract.pk)
     for _ in range(2):
         page = agent.post("contract_terminate", contract.pk, token=form.token, note="")
-    assert "submitted before; nothing more was asked. The contract is terminated." in page.text
+    assert "asked for before; nothing more was asked now. The contract is terminated." in page.text
     assert Operation.objects.filter(action="TERMINATE").count() == 1
 
 

@@ -95,7 +95,7 @@ def test_closing_an_unpaid_order_reverses_it(wxpay_sandbox, agent):
     assert order.is_dead
     assert "The order is closed: it will not be paid." in page.text
     again = agent.post("order_close", order.pk, token=form.token)
-    assert "submitted before; nothing more was asked. The order is closed" in again.text
+    assert "asked for before; nothing more was asked now. The order is closed" in again.text
     assert Operation.objects.filter(action="REVERSE").count() == 1
 
 
@@ -117,7 +117,7 @@ def test_a_dead_deduction_is_charged_again_once(wxpay_sandbox, agent):
     later = Order.objects.get(attempt=2)
     assert page.answer.redirect_chain == [(agent.url("order_change", later.pk), 302)]
     page = agent.post("order_retry", order.pk, token=form.token)
-    assert "submitted before" in page.text
+    assert "asked for before" in page.text
     assert Order.objects.count() == 2
     assert "It was tried again already" in agent.get("order_retry", order.pk).text
 
@@ -178,3 +178,10 @@ def test_lists_and_pages_ask_as_many_queries_for_many_rows_as_for_few(wxpay_sand
         make_refund(order=order, amount=1)
         make_refund(order=make_order(), amount=1)
     assert queries() == few
+
+
+def test_a_quick_payment_that_hangs_is_reversed(wxpay_sandbox, agent):
+    order = make_order(state="USERPAYING", product="MICROPAY", contract=None)
+    page = agent.get("order_close", order.pk)
+    assert "the money goes back to the payer" in page.text and page.token
+    assert agent.url("order_retry", order.pk) not in agent.get("order_change", order.pk).links

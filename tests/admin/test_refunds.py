@@ -1,10 +1,14 @@
+import threading
+
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.urls import reverse
 
 from django_wxpay.models import Operation, Refund
 from django_wxpay.services import operations
 from django_wxpay.testing import make_order, make_refund
+from tests.admin.conftest import Staff
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REFUNDS = "/v3/global/refunds"
@@ -61,7 +65,7 @@ def test_the_same_form_twice_refunds_once_and_shows_the_first(wxpay_sandbox, ord
     second = agent.post("order_refund", order.pk, token=form.token, amount="3.50")
     assert Refund.objects.count() == len(refund_calls(wxpay_sandbox)) == 1
     assert second.answer.redirect_chain == first.answer.redirect_chain
-    assert "submitted before; nothing more was asked. Refund of HK$3.50" in second.text
+    assert "asked for before; nothing more was asked now. Refund of HK$3.50" in second.text
     assert LogEntry.objects.count() == 1
 
 
@@ -71,7 +75,7 @@ def test_going_back_and_changing_the_amount_shows_the_first_refund(wxpay_sandbox
     agent.post("order_refund", order.pk, token=form.token, amount="3.50")
     second = agent.post("order_refund", order.pk, token=form.token, amount="9.00")
     assert Refund.objects.get().amount == 350
-    assert "submitted before" in second.text and "HK$3.50" in second.text
+    assert "asked for before" in second.text and "HK$3.50" in second.text
 
 
 @pytest.mark.scenario("S38")
@@ -80,7 +84,31 @@ def test_the_same_form_twice_for_all_that_remains_shows_the_first(wxpay_sandbox,
     agent.post("order_refund", order.pk, token=form.token, amount="38.00")
     second = agent.post("order_refund", order.pk, token=form.token, amount="38.00")
     assert Refund.objects.count() == 1
-    assert "submitted before" in second.text
+    assert "asked for before" in second.text
+
+
+@pytest.mark.scenario("S38")
+@pytest.mark.real
+def test_the_same_form_from_four_tabs_at_once_refunds_once(wxpay_sandbox, order, agent):
+    form = agent.get("order_refund", order.pk)
+    pages, ready = [], threading.Barrier(4)
+
+    def submit():
+        tab = Staff(agent.user)
+        ready.wait()
+        try:
+            pages.append(tab.post("order_refund", order.pk, token=form.token, amount="3.50", follow=False))
+        finally:
+            connection.close()
+
+    tabs = [threading.Thread(target=submit) for _ in range(4)]
+    for tab in tabs:
+        tab.start()
+    for tab in tabs:
+        tab.join()
+    assert [page.status_code for page in pages] == [302] * 4
+    assert Refund.objects.count() == len(refund_calls(wxpay_sandbox)) == 1
+    assert LogEntry.objects.count() == 1
 
 
 @pytest.mark.scenario("S37")
@@ -115,7 +143,7 @@ def test_a_refusal_is_told_with_its_reason(wxpay_sandbox, order, agent):
 def test_when_nothing_could_be_sent_the_page_says_that_it_will_be(wxpay_sandbox, order, agent):
     wxpay_sandbox.fault("error_429", REFUNDS)
     page = agent.confirm("order_refund", order.pk, amount="3.50")
-    assert "could not be asked just now, so surely nothing has happened yet" in page.text
+    assert "WeChat Pay has not taken it yet, so surely nothing has happened so far" in page.text
     assert Operation.objects.get(subject="refund").state == "PLANNED"
 
 
@@ -228,7 +256,7 @@ def test_the_same_list_twice_refunds_once(wxpay_sandbox, agent):
     page, first = ask_for_refunds(agent, orders)
     second = agent.post("order_refund_selected", token=page.token, source="")
     assert Refund.objects.count() == 2
-    assert second.text.count("submitted before") == 2
+    assert second.text.count("asked for before") == 2
 
 
 def test_rows_that_cannot_be_refunded_are_left_out_and_named(wxpay_sandbox, agent):
