@@ -24,6 +24,8 @@ OPEN_STATES = {
     models.Settlement: {"UNSETTLE"},
     **{model: set(model.State.values) - set(model.FINAL) for model in WIRE_MODELS},
 }
+FOR_SHOPS = ("contracts", "orders", "refunds", "bills", "settlements", "certificates", "discrepancies", "timeline")
+INNER = {"look", "record", "query", "china_today"}  # public among services, of no use to a shop
 TABLE = "Every open state and the rule that ends it"
 
 
@@ -142,6 +144,21 @@ def test_the_signatures_of_the_python_api_are_those_of_the_code():
     for module, name, signature in documented:
         function = getattr(getattr(services, module), name)
         assert signature == _plain(inspect.signature(function)), f"{module}.{name}"
+
+
+def test_the_python_api_knows_every_service_for_shops():
+    documented = set(re.findall(r"^### `(\w+\.\w+)\(", page("python-api.md"), re.M))
+    for name in FOR_SHOPS:
+        module = getattr(services, name)
+        public = {
+            f"{name}.{function}"
+            for function, value in vars(module).items()
+            if inspect.isfunction(value)
+            and value.__module__.startswith(module.__name__)
+            and not function.startswith(("_", "apply_"))
+            and function not in INNER
+        }
+        assert public <= documented, name
 
 
 def _plain(signature):
