@@ -356,7 +356,15 @@ def send_due(limit=100):
             logger.warning("operation %s of %s %s: %s", operation.action, operation.subject, operation.object_id, error)
         except Exception as error:
             failures.log(logger, error, "operation broke pk=%s", operation.pk)
+            _put_off(operation)
     return seen
+
+
+def _put_off(operation):
+    """It broke before it was sent: others have their turn, were there a hundred like it."""
+    now = timezone.now()
+    still_due = Operation.objects.due(now).filter(pk=operation.pk)
+    still_due.update(next_try_at=now + min(max((now - operation.created_at) / 2, SOONEST), LATEST))
 
 
 def advance(operation, send_again=True):

@@ -7,14 +7,13 @@ notification costs seconds for a new row and little for an old one. A final row 
 import logging
 from datetime import timedelta
 
-from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from .. import conf
 from ..client.errors import WxPayError
 from ..models import Contract, Order, Refund, Source
-from . import failures, remote, wake
+from . import failures, remote, transactions, wake
 
 logger = logging.getLogger(__name__)
 LONGEST = timedelta(hours=6)
@@ -47,11 +46,14 @@ def next_poll_at(row, state, source):
 def claim(queryset, limit):
     """Take up to `limit` due rows for this worker: nobody else is given them for two minutes."""
     now = timezone.now()
-    with transaction.atomic():
+
+    def work():
         due = queryset.due(now).exclude(mchid__in=remote.slowed()).order_by("next_poll_at")
         pks = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
         queryset.model.objects.filter(pk__in=pks).update(next_poll_at=now + LEASE)
-    return list(queryset.model.objects.filter(pk__in=pks))
+        return pks
+
+    return list(queryset.model.objects.filter(pk__in=transactions.run(work)))
 
 
 def poll(queryset, sync, limit):

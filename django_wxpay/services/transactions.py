@@ -8,14 +8,14 @@ from django.db import OperationalError, connection, transaction
 from ..exceptions import CalledInTransaction
 
 TRIES = 3
-# PostgreSQL: serialization failure, deadlock. MariaDB/MySQL: lock wait timeout, deadlock.
-REPEATABLE = {"40001", "40P01", 1205, 1213}
+# PostgreSQL: serialization failure, deadlock, lock wait timeout. MariaDB/MySQL: lock wait timeout, deadlock.
+REPEATABLE = {"40001", "40P01", "55P03", 1205, 1213}
 
 
 def run(work, *, use="the plan_… half of this service"):
     """Run `work()` in a transaction of its own and return what it returns.
 
-    A serialization failure or deadlock runs it again, up to 3 times: `work` must send nothing. Raises
+    A serialization failure, deadlock or lock timeout runs it again, up to 3 times: `work` must send nothing. Raises
     CalledInTransaction, naming `use`, inside an open transaction.
     """
     for attempt in range(1, TRIES + 1):
@@ -43,5 +43,6 @@ def _run_once(work, use):
 def is_repeatable(error):
     """Whether the database gave up one of two transactions, so that the same may succeed now."""
     cause = error.__cause__
-    code = getattr(cause, "sqlstate", None) or (cause.args[0] if cause is not None and cause.args else None)
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)  # psycopg 3, psycopg 2
+    code = state or (cause.args[0] if cause is not None and cause.args else None)
     return code in REPEATABLE

@@ -2,15 +2,17 @@
 
 import logging
 from datetime import timedelta
+from functools import partial
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from ... import conf
 from ...client.errors import RequestNotSent, WxPayError
 from ...exceptions import OrderPaid
 from ...models import Action, Operation, Order, Outcome
-from .. import operations, remote
+from .. import failures, operations, remote, transactions
 from ..facts import Applied, move
 from .facts import look
 
@@ -58,13 +60,16 @@ def close_expired(limit=100):
     """Reverse deductions that have no outcome after ORDER_EXPIRES_SECONDS; returns how many were asked for."""
     before = timezone.now() - timedelta(seconds=conf.setting("ORDER_EXPIRES_SECONDS"))
     late = Order.objects.open().filter(product=Order.Product.PAPAY, created_at__lte=before)
+    asked_for = Operation.objects.open().filter(subject=Order.subject, action=Action.REVERSE, object_id=OuterRef("pk"))
     asked = 0
-    for order in late.exclude(mchid__in=remote.slowed()).order_by("created_at")[:limit]:
+    for order in late.filter(~Exists(asked_for)).exclude(mchid__in=remote.slowed()).order_by("created_at")[:limit]:
         try:
-            plan_reversal(order)
+            transactions.run(partial(plan_reversal, order))
             asked += 1
         except WxPayError as error:
             logger.info("not reversed out_trade_no=%s: %s", order.out_trade_no, error)
+        except Exception as error:
+            failures.log(logger, error, "reversal broke out_trade_no=%s", order.out_trade_no)
     return asked
 
 
