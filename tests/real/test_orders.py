@@ -178,6 +178,20 @@ class Trouble:
         return execute(sql, params, many, context)
 
 
+class GivenUp:
+    """Notes the errors with which the database gives up what this connection does."""
+
+    def __init__(self):
+        self.errors = []
+
+    def __call__(self, execute, sql, params, many, context):
+        try:
+            return execute(sql, params, many, context)
+        except OperationalError as error:
+            self.errors.append(error)
+            raise
+
+
 @pytest.mark.scenario("S34")
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_deadlock_after_the_call_records_again_and_calls_once(world, times):
@@ -215,21 +229,39 @@ def test_a_real_deadlock_after_the_call_records_again_and_calls_once(world, row_
     pytest.fail("it was never the deduction that was given up")
 
 
-def _deduct_into_a_deadlock(contract):
-    """Deduct, and close a circle of locks as the answer is recorded; returns the order and how often it was given up."""
-    sent = Operation.objects.filter(state="SENT", action=Action.DEDUCT)
-    operation_held, order_held = threading.Event(), threading.Event()
-    given_up = []
-
-    def watch(execute, sql, params, many, context):
-        try:
-            return execute(sql, params, many, context)
-        except OperationalError as error:
-            given_up.append(error)
-            raise
+@pytest.mark.scenario("S34")
+def test_a_lock_timeout_after_the_call_records_again_and_calls_once(world, row_locks):
+    impatience = {"postgresql": "SET lock_timeout = '300ms'", "mysql": "SET innodb_lock_wait_timeout = 1"}
+    contract = world.signed_contract()
+    world.sandbox.fault("slow", DEDUCT, seconds=0.5)
+    given_up = GivenUp()
 
     def shop():
-        with connection.execute_wrapper(watch):
+        with connection.cursor() as cursor:
+            cursor.execute(impatience[connection.vendor])
+        with connection.execute_wrapper(given_up):
+            return charge(contract, "March")()
+
+    def stranger():
+        wait_until(Operation.objects.filter(state="SENT", action=Action.DEDUCT).exists, "the call")
+        with transaction.atomic():
+            Order.objects.select_for_update().get()
+            wait_until(lambda: given_up.errors, "the shop to lose its patience")
+
+    order, _ = returned(at_once(shop, stranger))
+    assert order.state == "SUCCESS"
+    charged_once(world, contract)
+    assert world.sandbox.calls("POST", DEDUCT, contract.contract_id) == 1
+
+
+def _deduct_into_a_deadlock(contract):
+    """Deduct into a circle of locks when the answer is recorded; returns the order, and how often it was given up."""
+    sent = Operation.objects.filter(state="SENT", action=Action.DEDUCT)
+    operation_held, order_held = threading.Event(), threading.Event()
+    given_up = GivenUp()
+
+    def shop():
+        with connection.execute_wrapper(given_up):
             return charge(contract, f"March of {contract}")()
 
     def stranger():
@@ -248,8 +280,8 @@ def _deduct_into_a_deadlock(contract):
         wait_until(lambda: not _is_free(Order.objects.filter(contract=contract)), "the shop to hold the order")
         order_held.set()
 
-    order, *_ = returned(at_once(shop, stranger, watcher)[:1])
-    return order, len(given_up)
+    [order] = returned(at_once(shop, stranger, watcher)[:1])
+    return order, len(given_up.errors)
 
 
 @transaction.atomic
