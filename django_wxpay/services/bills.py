@@ -15,7 +15,7 @@ from .. import conf
 from ..client.bills import parse_statement
 from ..client.errors import BillNotReady, InvalidField, NoStatement, WxPayError
 from ..models import Bill, Discrepancy, Order, Refund
-from . import discrepancies, transactions
+from . import discrepancies, transactions, wake
 
 logger = logging.getLogger(__name__)
 State = Bill.State
@@ -49,6 +49,22 @@ def download_statement(bill_date, *, sub_mchid="", merchant="default", again=Fal
         return bill
     _download(bill)
     bill.refresh_from_db()
+    return bill
+
+
+def plan_statement(bill_date, *, sub_mchid="", merchant="default", again=False):
+    """Write down that the statement of a China day is wanted; `download_due_bills` fetches it.
+
+    Takes what `download_statement` takes. Returns the `Bill`, with nothing planned when we have it. Joins the
+    caller's transaction; nothing is sent here. Raises InvalidField.
+    """
+    config = conf.merchant(merchant)
+    _check_day(bill_date)
+    bill = _bill_of(config, bill_date, sub_mchid)
+    if again or not bill.has_file:
+        bill.next_try_at = timezone.now()
+        Bill.objects.filter(pk=bill.pk).update(next_try_at=bill.next_try_at)
+        wake.after_commit("download_due_bills")
     return bill
 
 
@@ -154,11 +170,9 @@ def _count(file):
 def _keep(bill, proven, counted, file):
     known = bill.file.name
     name = f"{bill.bill_date:%Y%m%d}-statement{bill.sub_mchid and '-' + bill.sub_mchid}-{proven.sha1[:8]}.csv.gz"
-    if not (bill.has_file and bill.sha1 == proven.sha1):
+    if not (bill.has_file and bill.sha1 == proven.sha1 and bill.file.storage.exists(known)):
         bill.file.save(name, File(file), save=False)
-        if known and known != bill.file.name:
-            bill.file.storage.delete(known)
-    Bill.objects.filter(pk=bill.pk).update(
+    kept = Bill.objects.filter(pk=bill.pk, file=known).update(
         state=State.DOWNLOADED,
         file=bill.file.name,
         sha1=proven.sha1,
@@ -168,6 +182,10 @@ def _keep(bill, proven, counted, file):
         downloaded_at=timezone.now(),
         **counted._asdict(),
     )
+    # The row never names a file that is gone. Of two downloads at once, the first to get here is kept.
+    superfluous = known if kept else bill.file.name
+    if superfluous and known != bill.file.name:
+        bill.file.storage.delete(superfluous)
     logger.info("bill downloaded merchant=%s date=%s rows=%s", bill.merchant, bill.bill_date, counted.rows)
 
 

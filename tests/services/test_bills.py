@@ -70,6 +70,40 @@ def test_a_day_we_have_is_not_fetched_again_unless_asked(wxpay_sandbox):
     assert Bill.objects.count() == 1
 
 
+def test_two_downloads_at_once_leave_one_row_and_one_file(wxpay_sandbox, kept_in):
+    want(wxpay_sandbox, rows=3)
+    bill = bills.download_statement(YESTERDAY)
+    slow = Bill.objects.get(pk=bill.pk)  # a second download, begun before the first had ended
+    want(wxpay_sandbox, rows=4)
+    bills.download_statement(YESTERDAY, again=True)
+    want(wxpay_sandbox, rows=5)
+    bills._download(slow)
+    bill.refresh_from_db()
+    assert [path.name for path in files(kept_in)] == [bill.file.name.rpartition("/")[2]]
+    assert bill.rows == len(list(bills.rows(bill))) == 4
+
+
+def test_a_file_that_the_storage_lost_comes_back(wxpay_sandbox, kept_in):
+    want(wxpay_sandbox, rows=3)
+    bill = bills.download_statement(YESTERDAY)
+    bill.file.storage.delete(bill.file.name)
+    assert len(list(bills.rows(bills.download_statement(YESTERDAY, again=True)))) == 3
+
+
+def test_a_planned_day_is_fetched_by_the_next_round(wxpay_sandbox):
+    day = TODAY - timedelta(days=100)
+    want(wxpay_sandbox, day, rows=3)
+    assert bills.plan_statement(day).next_try_at
+    assert wxpay_sandbox.calls == []
+    bills.download_due(limit=100)
+    bill = Bill.objects.get(bill_date=day)
+    assert (bill.state, bill.rows, bill.next_try_at) == ("DOWNLOADED", 3, None)
+    assert not bills.plan_statement(day).next_try_at
+    assert bills.plan_statement(day, again=True).next_try_at
+    with pytest.raises(InvalidField):
+        bills.plan_statement(TODAY)
+
+
 @pytest.mark.parametrize("error", ["bom", "crlf", "english_header", "unknown_header", "summary", "newline_in_name"])
 def test_an_odd_but_genuine_statement_is_read(wxpay_sandbox, error):
     want(wxpay_sandbox, rows=20, error=error)
