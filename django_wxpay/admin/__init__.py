@@ -1,6 +1,7 @@
 """What staff may see and press: one module per subject, each action on a page of its own that asks first."""
 
 from . import (  # noqa: F401  (each registers its rows with the admin site)
+    bills,
     certificates,
     contracts,
     discrepancies,
@@ -8,5 +9,6 @@ from . import (  # noqa: F401  (each registers its rows with the admin site)
     operations,
     orders,
     refunds,
+    settlements,
     transitions,
 )

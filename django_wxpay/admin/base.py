@@ -13,8 +13,8 @@ from ..models import SUBJECTS
 logger = logging.getLogger(__name__)
 
 TONES = {
-    "good": {"SUCCESS", "SIGNED", "DONE", "PROCESSED", "RESOLVED", "DELIVERED"},
-    "busy": {"PENDING", "CREATED", "NOTPAY", "USERPAYING", "PROCESSING", "PLANNED", "SENT", "WAITING"},
+    "good": {"SUCCESS", "SIGNED", "DONE", "PROCESSED", "RESOLVED", "DELIVERED", "DOWNLOADED", "RECONCILED", "SETTLED"},
+    "busy": {"PENDING", "CREATED", "NOTPAY", "USERPAYING", "PROCESSING", "PLANNED", "SENT", "WAITING", "UNSETTLE"},
     "alarm": {"UNKNOWN", "ABNORMAL", "FAILED", "OPEN", "PARKED"},
     "bad": {"REFUSED", "PAYERROR"},
     "info": {"REFUND"},
