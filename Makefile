@@ -20,14 +20,14 @@ help:
 	@echo "make test-all    all tests on PostgreSQL and MariaDB with Redis, and in a browser"
 
 # The virtual environment is made when it is missing or older than setup.cfg.
-$(VENV)/.installed: setup.cfg pyproject.toml
+$(VENV)/.installed: setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install -qq --editable '.[dev]'
 	@touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --editable '.[dev,postgres,mysql,e2e]' || { \
+	@$(BIN)/python -m pip install -qq --editable '.[dev,postgres,mysql,e2e]' || { \
 	  echo "mysqlclient is compiled here: it needs a C compiler, pkg-config and MariaDB's headers" \
 	    "(Debian: apt-get install gcc pkg-config libmariadb-dev)."; exit 1; }
 	@touch $@
