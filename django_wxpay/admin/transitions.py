@@ -71,7 +71,7 @@ DELIVER = DeliverAgain()
 class TransitionAdmin(AboutObjectAdmin, AskingAdmin):
     asks = (DELIVER,)
     actions = ["deliver_selected"]
-    list_display = ["about_link", "from_shown", "to_shown", "source", "user", "created_at", "delivery_shown"]
+    list_display = ["created_at", "about_link", "from_shown", "to_shown", "source", "user", "delivery_shown"]
     list_filter = [
         attention_filter(parked=(_("parked"), attention.parked_transitions)),
         "source",

@@ -1,5 +1,6 @@
 """Notifications, transitions, discrepancies, certificates, and the dashboard that counts them."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -183,8 +184,6 @@ def trouble(wxpay_sandbox, discrepancy):
 
 def cards(page):
     """{title: (count, address)} of the dashboard."""
-    import re
-
     found = re.findall(
         r'class="wxpay-card" href="([^"]+)">\s*<span[^>]+>(\d+)</span>\s*<span[^>]+>([^<]+)</span>', page.html
     )
@@ -240,11 +239,18 @@ def test_rows_about_an_object_are_found_by_its_number(trouble, viewer, model):
 
 @pytest.mark.parametrize("model", ["order", "refund", "contract", "operation", "notification", "transition"])
 def test_pages_have_no_script_nor_style_of_their_own(trouble, viewer, model):
-    import re
-
     rows = {"contract": trouble.contract, "order": trouble, "refund": trouble.refunds.get()}
     others = {"operation": Operation, "notification": Notification, "transition": Transition}
     row = rows.get(model) or others[model].objects.first()
     html = viewer.get(f"{model}_change", row.pk).html
     assert "style=" not in html
     assert re.findall(r"<script(?![^>]*src=)[^>]*>", html) == []
+
+
+@pytest.mark.parametrize("model", ["operation", "notification", "transition", "discrepancy"])
+def test_a_list_links_to_its_own_rows_in_the_first_column(trouble, viewer, model):
+    row = {"operation": Operation, "notification": Notification, "transition": Transition, "discrepancy": Discrepancy}
+    html = viewer.get(f"{model}_changelist").html
+    first = re.search(r'<th class="field-[^"]*"><a href="([^"?]+)[^"]*">((?:(?!</th>).)*)', html, re.S)
+    assert first[1] == viewer.url(f"{model}_change", row[model].objects.first().pk)
+    assert "<a " not in first[2]
