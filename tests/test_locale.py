@@ -14,7 +14,7 @@ from django.utils import translation
 
 PACKAGE = Path(__file__).resolve().parent.parent / "django_wxpay"
 CATALOGUE = PACKAGE / "locale" / "zh_Hans" / "LC_MESSAGES"
-FUNCTIONS = {"_", "gettext", "gettext_lazy", "gettext_noop", "ngettext", "ngettext_lazy"}
+FUNCTIONS = {"gettext", "gettext_lazy", "gettext_noop", "ngettext", "ngettext_lazy", "pgettext", "pgettext_lazy"}
 EXTRACTION_SECONDS = 120
 _PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}")
 
@@ -25,7 +25,7 @@ def catalogue():
 
 
 def _key(entry):
-    return (entry.msgid, entry.msgid_plural or "")
+    return (entry.msgctxt or "", entry.msgid, entry.msgid_plural or "")
 
 
 def _texts_in_python():
@@ -34,7 +34,7 @@ def _texts_in_python():
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())
         renamed = {
-            alias.asname or alias.name
+            alias.asname or alias.name: alias.name
             for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom) and node.module == "django.utils.translation"
             for alias in node.names
@@ -44,7 +44,8 @@ def _texts_in_python():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in renamed:
                 texts = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
                 assert texts, f"{path}:{node.lineno}: only plain text can be translated"
-                found.add((texts[0], texts[1] if len(texts) > 1 else ""))
+                context = texts.pop(0) if renamed[node.func.id].startswith("p") else ""
+                found.add((context, texts[0], texts[1] if len(texts) > 1 else ""))
     return found
 
 

@@ -3,7 +3,7 @@ from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.db.models import Sum
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Action, Contract, Operation, Order
@@ -171,7 +171,7 @@ class ContractAdmin(ObjectAdmin):
             more = format_html(
                 '<a href="{}?contract__id__exact={}">{}</a>', url, row.pk, _("All orders of this contract")
             )
-        heads = [_("Order"), _("State"), _("Amount"), _("Description"), _("Created")]
+        heads = [pgettext_lazy("payment", "Order"), _("State"), _("Amount"), _("Description"), _("Created")]
         return [{"title": _("Orders"), "heads": heads, "rows": rows, "more": more, "empty": _("No orders yet.")}]
 
     @admin.display(description=_("out_contract_code"), ordering="out_contract_code")

@@ -1,7 +1,7 @@
 """What staff may do about an order that was not paid: close it for good, or charge again."""
 
 from django.contrib import messages
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Action, Contract, Operation, Order
@@ -15,7 +15,7 @@ from .outcomes import Done
 class CloseOrder(Ask):
     name = "close"
     permission = "close_order"
-    label = _("Close")
+    label = pgettext_lazy("payment", "Close")  # Django has a "Close" of its own
     heading = _("Close this unpaid order for good?")
     button = _("Close the order")
     tone = "danger"

@@ -1,6 +1,7 @@
 """What a row is, in a few terms, for whoever is asked to confirm something about it."""
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from ..models import Order
 from . import amounts
@@ -9,7 +10,7 @@ from .base import badge
 
 def of_order(row):
     return [
-        (_("Order"), row.number),
+        (pgettext_lazy("payment", "Order"), row.number),
         (_("Description"), row.description),
         (_("User"), row.user),
         (_("Amount"), amounts.in_words(row.amount_total, row.currency)),

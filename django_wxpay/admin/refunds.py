@@ -1,6 +1,6 @@
 from django import forms
 from django.contrib import admin, messages
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Action, Operation, Refund
@@ -133,7 +133,7 @@ class QueryRefund(Query):
     def facts(self, row):
         return [
             (_("Refund"), str(row)),
-            (_("Order"), row.order),
+            (pgettext_lazy("payment", "Order"), row.order),
             (_("Amount"), amounts.in_words(row.amount, row.currency)),
             (_("State"), badge(row.state, row.get_state_display())),
             (_("Last confirmed"), row.synced_at),
