@@ -64,7 +64,8 @@ check: $(VENV)/.installed
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 	rm -rf dist
-	$(BIN)/python -m build --outdir dist . > /dev/null
+	@mkdir -p var dist
+	$(BIN)/python -m build --outdir dist . > var/build.log 2>&1 || { cat var/build.log; exit 1; }
 	$(BIN)/python .ci/check_wheel.py dist/*.whl
 
 clean:
