@@ -64,6 +64,11 @@ class DeliverAgain(Ask):
         return self.perform(row, asked, reference=reference, by=by)
 
 
+def _in_words(row, state):
+    model = SUBJECTS.get(row.subject)
+    return dict(model.State.choices).get(state, state) if model else state
+
+
 DELIVER = DeliverAgain()
 
 
@@ -71,7 +76,7 @@ DELIVER = DeliverAgain()
 class TransitionAdmin(AboutObjectAdmin, AskingAdmin):
     asks = (DELIVER,)
     actions = ["deliver_selected"]
-    list_display = ["created_at", "about_link", "from_shown", "to_shown", "source", "user", "delivery_shown"]
+    list_display = ["created_at", "about_link", "from_shown", "to_shown", "delivery_shown", "source", "user"]
     list_filter = [
         attention_filter(parked=(_("parked"), attention.parked_transitions)),
         "source",
@@ -99,18 +104,13 @@ class TransitionAdmin(AboutObjectAdmin, AskingAdmin):
     def get_queryset(self, request):
         return super().get_queryset(request).defer("evidence")
 
-    def _state(self, row, state):
-        model = SUBJECTS.get(row.subject)
-        labels = dict(model.State.choices) if model else {}
-        return badge(state, labels.get(state, state)) if state else None
-
     @admin.display(description=_("from"), ordering="from_state")
     def from_shown(self, row):
-        return self._state(row, row.from_state)
+        return _in_words(row, row.from_state)
 
     @admin.display(description=_("to"), ordering="to_state")
     def to_shown(self, row):
-        return self._state(row, row.to_state)
+        return badge(row.to_state, _in_words(row, row.to_state))
 
     @admin.display(description=_("delivery"))
     def delivery_shown(self, row):
