@@ -8,6 +8,7 @@ import pytest
 
 from django_wxpay import beat, checkout, conf, exceptions, models, services, signals
 from django_wxpay.client import errors
+from django_wxpay.services import operations
 
 from .blocks import DOCS, ROOT
 
@@ -164,6 +165,12 @@ def test_the_python_api_knows_every_service_for_shops():
 def _plain(signature):
     parameters = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
     return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+
+
+def test_all_that_an_ask_may_have_is_explained():
+    told = section((DOCS / "adding-a-product.md").read_text(), "3. The service: `services/profit_sharing.py`")
+    known = {name for name in (*vars(operations.Ask), *operations.Ask.__annotations__) if not name.startswith("_")}
+    assert {cells[0].strip("`") for cells in rows(told)[1:]} == known
 
 
 def test_files_that_the_pages_name_exist():
