@@ -80,10 +80,11 @@ LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 TIME_ZONE = "Asia/Hong_Kong"
 USE_TZ = True
 STATIC_URL = "static/"
+MEDIA_ROOT = STATE / "files"
 LOGIN_URL = "shop:home"
 SESSION_COOKIE_NAME = "shop_session"  # the sandbox's page lives on the same host
 
-CELERY_BROKER_URL = "filesystem://"
+CELERY_BROKER_URL = "filesystem://localhost/"
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "data_folder_in": str(STATE / "queue"),
     "data_folder_out": str(STATE / "queue"),
@@ -107,7 +108,7 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {"django_wxpay": {"level": "INFO"}},
+    "loggers": {"django_wxpay": {"level": "INFO"}, "celery": {"level": "WARNING"}},
 }
 
 # --- django_wxpay. The sandbox has written down who we are; a real shop got this when it became a merchant.
@@ -138,4 +139,5 @@ WXPAY = {
     "MERCHANTS": sandbox_merchant(),
     "NOTIFY_URL_BASE": f"{SHOP_URL}/wxpay/notify/",
     "CHECKOUT": "example_project.shop.checkout.ShopCheckout",
+    "TILL_GIVE_UP_SECONDS": 20,  # nobody watches a demo for the usual 45
 }
