@@ -15,7 +15,7 @@ from .. import conf
 from ..client.bills import parse_statement
 from ..client.errors import BillNotReady, InvalidField, NoStatement, WxPayError
 from ..models import Bill, Discrepancy, Order, Refund
-from . import discrepancies, transactions, wake
+from . import discrepancies, failures, transactions, wake
 
 logger = logging.getLogger(__name__)
 State = Bill.State
@@ -142,7 +142,7 @@ def _download(bill):
     except WxPayError as error:
         _later(bill, State.FAILED, error)
     except Exception as error:
-        logger.exception("bill broke merchant=%s date=%s", bill.merchant, bill.bill_date)
+        failures.log(logger, error, "bill broke merchant=%s date=%s", bill.merchant, bill.bill_date)
         _later(bill, State.FAILED, error)
 
 
@@ -224,7 +224,5 @@ def _later(bill, state, error, not_after=None):
     next_try_at = min(now + wait, not_after) if not_after else now + wait
     if bill.has_file:  # fetched again in vain: what we have stays good
         state, next_try_at = bill.state, None
-    Bill.objects.filter(pk=bill.pk).update(
-        state=state, error=f"{type(error).__name__}: {error}"[:1024], next_try_at=next_try_at
-    )
+    Bill.objects.filter(pk=bill.pk).update(state=state, error=failures.headline(error), next_try_at=next_try_at)
     logger.warning("bill not downloaded merchant=%s date=%s: %s", bill.merchant, bill.bill_date, error)
