@@ -13,14 +13,16 @@ from .processes import ProcessEnded, Processes
 
 ROOT = Path(__file__).resolve().parent.parent
 STAFF = ("staff", "kettle")
+CASHIER = ("cashier", "kettle")
 LOCAL = "127.0.0.1"
 WELCOME = """
   The shop             {shop}/
   The customer's phone {sandbox}/_sandbox/
-  For staff            {shop}/admin/   {user} / {password}
+  For staff            {shop}/admin/   {staff}
+  The till             {shop}/till/    {cashier}
 
   Choose a plan, agree on the phone, see the payment arrive; then refund part of it in the admin and
-  terminate. Everything is kept in {state}. Ctrl-C stops.
+  terminate. At the till, charge payment codes. Everything is kept in {state}. Ctrl-C stops.
 """
 
 
@@ -39,6 +41,7 @@ class Demo:
                 "SHOP_STATE": str(state),
                 "SHOP_URL": self.shop,
                 "SANDBOX_URL": self.sandbox,
+                "DJANGO_RUNSERVER_HIDE_WARNING": "true",
             },
             state / "logs",
             is_shown=is_shown,
@@ -49,6 +52,7 @@ class Demo:
             "worker": [
                 "-m",
                 "celery",
+                "--quiet",
                 "-A",
                 "example_project",
                 "worker",
@@ -68,6 +72,7 @@ class Demo:
         )  # it writes the merchant's keys first
         self.processes.run(sys.executable, "-m", "django", "migrate", "--verbosity", "0")
         self.processes.run(sys.executable, "-m", "django", "shop_staff", *STAFF)
+        self.processes.run(sys.executable, "-m", "django", "shop_staff", *CASHIER, "--cashier")
         self._start("web", lambda: _answers(self.shop))
         self._start("worker", lambda: self.processes.has_said("worker", "The worker is ready."))
 
@@ -121,8 +126,8 @@ def main() -> int:
     demo = Demo(ROOT / "var" / "demo", is_shown=True)
     try:
         demo.start()
-        user, password = STAFF
-        print(WELCOME.format(shop=demo.shop, sandbox=demo.sandbox, user=user, password=password, state=demo.state))
+        staff, cashier = " / ".join(STAFF), " / ".join(CASHIER)
+        print(WELCOME.format(shop=demo.shop, sandbox=demo.sandbox, staff=staff, cashier=cashier, state=demo.state))
         while True:
             demo.processes.refuse_ended()
             time.sleep(0.5)

@@ -1,11 +1,14 @@
-"""The shop's answer to "what may this customer sign?"; WXPAY["CHECKOUT"] names this class.
+"""The shop's answers to "what may this customer sign?" and "what may this cashier charge?".
 
-Customers send a key and nothing else: plan, price and names come from here.
+WXPAY["CHECKOUT"] names this class. Customers send a key and nothing else: plan, price and names come from here. A
+cashier does send an amount; it is capped here.
 """
 
-from django_wxpay.checkout import Checkout, ContractOffer
+from django_wxpay.checkout import Checkout, ContractOffer, QuickPayOffer
 
 from .plans import PLANS
+
+TILL_LIMITS = {"HKD": 500_000, "CNY": 500_000}  # what the till takes: minor units
 
 
 class ShopCheckout(Checkout):
@@ -15,3 +18,10 @@ class ShopCheckout(Checkout):
         if plan is None:
             return None
         return ContractOffer(plan_id=plan.plan_id, user_display_name=request.user.first_name[:32] or "Member")
+
+    def quick_pay_offer(self, request, amount, currency):
+        """What is scanned at the counter, up to the till's limit."""
+        if amount > TILL_LIMITS.get(currency, 0):
+            return None
+        cashier = str(request.user.pk)
+        return QuickPayOffer(description="Kettle & Page, at the counter", device_id="TILL-1", operator_id=cashier)

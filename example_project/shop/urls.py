@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import views
+from . import till, views
 
 app_name = "shop"
 
@@ -9,5 +9,7 @@ urlpatterns = [
     path("join/<slug:key>/", views.join, name="join"),
     path("member/", views.member, name="member"),
     path("member/terminate/<int:pk>/", views.terminate, name="terminate"),
+    path("till/", till.till, name="till"),
+    path("till/<str:out_trade_no>/", till.till_order, name="till_order"),
     path("leave/", views.leave, name="leave"),
 ]

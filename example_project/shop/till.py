@@ -1,0 +1,74 @@
+"""The till's page, for staff who may take quick payments. What is scanned goes to django_wxpay's REST endpoints."""
+
+from functools import wraps
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_safe
+
+from django_wxpay.client import money
+from django_wxpay.models import Order
+
+from .checkout import TILL_LIMITS
+
+LATEST = 8
+# Payment codes of the sandbox with a fixed outcome; its documentation lists all of them.
+CODES_TO_TRY = {
+    "136666000000000000": _("Paid at once"),
+    "136666000000000010": _("Asks for the password, paid after 5 s"),
+    "136666000000000012": _("Asks for the password, then the bank refuses"),
+    "136666000000000011": _("Never decides: we reverse"),
+    "136666000000000001": _("Not enough money"),
+    "136666000000000031": _("The code is too old"),
+    "136666000000000002": _("A limit is reached"),
+    "136666000000000020": _("Charged, but the answer is an error"),
+    "123": _("No payment code at all"),
+}
+
+
+def cashiers_only(view):
+    """Others are asked to sign in as a cashier; staff without the permission are told so."""
+
+    @wraps(view)
+    def guarded(request, *args, **kwargs):
+        if request.user.has_perm("django_wxpay.take_quick_payment"):
+            return view(request, *args, **kwargs)
+        if request.user.is_staff:
+            raise PermissionDenied
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+
+    return guarded
+
+
+@require_safe
+@cashiers_only
+def till(request):
+    context = {
+        "currencies": [
+            {"code": code, "exponent": money.exponent(code), "limit": limit} for code, limit in TILL_LIMITS.items()
+        ],
+        "latest": _quick_payments()[:LATEST],
+        "codes": CODES_TO_TRY if _is_sandbox() else {},
+    }
+    return render(request, "shop/till.html", context)
+
+
+@require_safe
+@cashiers_only
+def till_order(request, out_trade_no):
+    """A quick payment in the admin: the till knows its number only."""
+    order = get_object_or_404(_quick_payments(), out_trade_no=out_trade_no)
+    return redirect("admin:django_wxpay_order_change", order.pk)
+
+
+def _quick_payments():
+    return Order.objects.filter(product=Order.Product.MICROPAY).order_by("-pk")
+
+
+def _is_sandbox():
+    merchant = settings.WXPAY["MERCHANTS"].get("default", {})
+    return merchant.get("HOST") == settings.SANDBOX_URL
