@@ -11,7 +11,7 @@ import time
 import requests
 
 from .browserless import Browser, Page
-from .demo import ROOT, STAFF, Demo
+from .demo import CASHIER, ROOT, STAFF, Demo
 from .processes import ProcessEnded
 
 LIMIT_SECONDS = 90
@@ -23,12 +23,12 @@ class StepFailed(Exception):
 
 
 class Story:
-    """Two members, one person of the staff, and what WeChat Pay thinks of it."""
+    """Two members, one of the support, a cashier, and what WeChat Pay thinks of it."""
 
     def __init__(self, demo: Demo) -> None:
         self.demo = demo
         self.shop, self.sandbox = demo.shop, f"{demo.sandbox}/_sandbox"
-        self.li, self.chan, self.staff = Browser(), Browser(), Browser()
+        self.li, self.chan, self.staff, self.cashier = Browser(), Browser(), Browser(), Browser()
 
     def steps(self):
         return [
@@ -44,7 +44,10 @@ class Story:
             ("the notification of the signature is lost: a query finds out, CN¥35.00 are paid", self.see_polled),
             ("Li terminates in the shop", self.terminate),
             ("Chan terminates inside WeChat, the shop is told", self.terminate_in_wechat),
-            ("WeChat Pay's books agree: two contracts ended, two payments, one refund", self.compare),
+            ("the cashier scans a payment code: HK$21.00 are paid at once", self.scan),
+            ("a payer is asked for the password: the till waits, then CN¥12.50 are paid", self.wait_for_the_password),
+            ("a payer lacks the money: refused, and the till says what to do", self.refuse_the_poor),
+            ("WeChat Pay's books agree: two contracts ended, four payments, one refund", self.compare),
             ("nothing is left over that needs a person", self.see_nothing_open),
         ]
 
@@ -83,13 +86,16 @@ class Story:
     # Staff, in the admin
 
     def refund(self):
-        page = self.staff.open(f"{self.shop}/admin/")
-        self.staff.submit(page, page.form("username", "password"), username=STAFF[0], password=STAFF[1])
+        self.log_in(self.staff, STAFF)
         self.order_url = next(
             link for link in _absolute(self.staff.open(f"{self.shop}/admin/django_wxpay/order/"))
             if link.endswith("/change/")
         )  # fmt: skip
         self.ask_refund("8.00", "late tea")
+
+    def log_in(self, browser, login):
+        page = browser.open(f"{self.shop}/admin/")
+        browser.submit(page, page.form("username", "password"), username=login[0], password=login[1])
 
     def ask_refund(self, amount, reason) -> Page:
         question = self.staff.open(self.staff.open(self.order_url).link("order/1/refund/"))
@@ -113,26 +119,64 @@ class Story:
         page = self.chan.open(self.shop)
         form = next(form for form in page.forms if form["action"].endswith("/join/pot-hkd/"))
         self.chan.submit(page, form, name="Chan Tai Man")
-        made = self.ask_api("POST", f"{self.shop}/wxpay/contracts/", {"offer": "leaf-cny"})
+        made = self.ask_api(self.chan, "POST", f"{self.shop}/wxpay/contracts/", {"offer": "leaf-cny"})
         expect(made["launch"]["path"].startswith("pages/"), str(made))
         self.chan_session = made["launch"]["path"].rpartition("=")[2]
         self.chan_contract = f"{self.shop}/wxpay/contracts/{made['out_contract_code']}/"
 
-    def ask_api(self, method, url, body=None):
-        headers = {"X-CSRFToken": self.chan.session.cookies["csrftoken"], "Referer": self.shop}
-        answer = self.chan.session.request(method, url, json=body, headers=headers, timeout=20)
+    def ask_api(self, browser, method, url, body=None):
+        headers = {"X-CSRFToken": browser.session.cookies["csrftoken"], "Referer": self.shop}
+        answer = browser.session.request(method, url, json=body, headers=headers, timeout=20)
         expect(answer.ok, f"{method} {url}: {answer.status_code} {answer.text}")
         return answer.json()
 
     def see_polled(self):
         self.control("faults", target="notification", kind="lost", path="PAPAY.SIGN")
         self.control(f"contracts/{self.chan_session}/sign")
-        expect(self.ask_api("GET", self.chan_contract)["state"] == "SIGNED", "the status endpoint has not asked")
+        expect(
+            self.ask_api(self.chan, "GET", self.chan_contract)["state"] == "SIGNED", "the status endpoint has not asked"
+        )
         self.member_page(self.chan, "Active", "CN¥35.00", "Paid")
 
     def terminate_in_wechat(self):
         self.control(f"contracts/{self.state()['contracts'][-1]['contract_id']}/terminate")
         self.member_page(self.chan, "Does not renew")
+
+    # The cashier, at the till
+
+    def scan(self):
+        self.log_in(self.cashier, CASHIER)
+        expect("Till" in self.cashier.open(f"{self.shop}/till/").text, "no till")
+        payment = self.charge(2100, "HKD", "134000000000000001")
+        expect(payment["outcome"] == "PAID", str(payment))
+
+    def wait_for_the_password(self):
+        payment = self.charge(1250, "CNY", self.code_of("USERPAYING, paid after 5 s"))
+        expect(payment["outcome"] == "WAIT", str(payment))
+        payment = self.outcome(payment)
+        expect(payment["outcome"] == "PAID", str(payment))
+
+    def refuse_the_poor(self):
+        payment = self.outcome(self.charge(38000, "HKD", self.code_of("refused: not enough money")))
+        expect(payment["outcome"] == "NOT_PAID" and payment["instruction"], str(payment))
+
+    def code_of(self, outcome):
+        """The sandbox's payment code with that outcome."""
+        listed = requests.get(f"{self.sandbox}/special", timeout=20).json()["payments"]
+        return next(one["auth_code"] for one in listed if one["outcome"].startswith(outcome))
+
+    def charge(self, amount, currency, code):
+        asked = {"amount": amount, "currency": currency, "auth_code": code, "reference": f"receipt-{amount}"}
+        return self.ask_api(self.cashier, "POST", f"{self.shop}/wxpay/quick-payments/", asked)
+
+    def outcome(self, payment):
+        """What the till hears when it asks again until there is nothing to wait for."""
+        end = time.monotonic() + STEP_SECONDS
+        while payment["outcome"] == "WAIT" and time.monotonic() < end:
+            time.sleep(0.5)
+            url = f"{self.shop}/wxpay/quick-payments/{payment['out_trade_no']}/"
+            payment = self.ask_api(self.cashier, "GET", url)
+        return payment
 
     # WeChat Pay's side
 
@@ -154,7 +198,8 @@ class Story:
     def compare(self):
         state = self.state()
         expect([row["state"] for row in state["contracts"]] == ["TERMINATED"] * 2, str(state["contracts"]))
-        expect(len(state["orders"]) == 2, str(state["orders"]))
+        paid = [row for row in state["orders"] if row["trade_state"] in ("SUCCESS", "REFUND")]
+        expect(len(paid) == 4, str(state["orders"]))
         expect([row["status"] for row in state["refunds"]] == ["SUCCESS"], str(state["refunds"]))
 
     def state(self):
