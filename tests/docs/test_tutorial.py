@@ -22,6 +22,7 @@ pytestmark = pytest.mark.real
 TUTORIAL = DOCS / "tutorial.md"
 LONGEST_COMMAND_SECONDS = 60
 READY_SECONDS = 30
+OF_THIS_RUN = ("PYTEST_", "WXPAY_", "DATABASE_URL", "REDIS_URL", "BROKER_URL", "CACHE_URL", "DJANGO_", "http_proxy")
 SPOKEN_PORTS = {"8000": "web", "8100": "sandbox"}
 
 
@@ -35,8 +36,7 @@ class Reader:
         self.commands = {}
         self.shell = None
         bin_folder = str(Path(sys.executable).parent)
-        hidden = ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "REDIS_URL", "BROKER_URL", "CACHE_URL", "http_proxy")
-        self.environment = {name: value for name, value in os.environ.items() if name not in hidden} | {
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_THIS_RUN)} | {
             "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
             "PYTHONUNBUFFERED": "1",
