@@ -101,19 +101,20 @@ def test_opposite_without_the_contracts_lock_it_is_ended_and_charged_at_the_same
 
 
 @pytest.mark.scenario("S43")
-def test_of_ending_and_charging_for_real_wechat_pay_hears_of_one(world):
+def test_of_ending_and_charging_for_real_wechat_pay_hears_of_one_at_a_time(world):
     contract = world.signed_contract()
     asked = {"amount": 3800, "currency": "HKD", "description": "March", "reference": "March"}
     world.sandbox.fault("slow", "/v3/global/papay/", method="POST", seconds=0.3, times=-1)
     ended, charged = at_once(
         functools.partial(contracts.terminate, contract), functools.partial(orders.deduct, contract, **asked)
     )
-    if isinstance(ended, Exception):
-        assert isinstance(ended, DeductionPending)
+    if isinstance(ended, DeductionPending):
         assert (charged.state, theirs(world, contract)["state"]) == ("SUCCESS", "SIGNED")
-    else:
-        assert isinstance(charged, (OperationPending, ContractNotSigned))
+    elif isinstance(charged, (OperationPending, ContractNotSigned)):
         assert (world.sandbox.orders(contract), theirs(world, contract)["state"]) == ([], "TERMINATED")
+    else:  # on a busy machine one may be over before the other begins
+        charge, end = Operation.objects.get(action="DEDUCT"), Operation.objects.get(action="TERMINATE")
+        assert charge.finished_at <= end.created_at
 
 
 # Taken over from another system

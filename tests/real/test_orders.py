@@ -219,7 +219,7 @@ def test_deadlocks_without_end_after_the_call_leave_it_to_a_query(world):
 def test_a_real_deadlock_after_the_call_records_again_and_calls_once(world, row_locks):
     for _ in range(5):  # on a busy machine the database may give up the other one
         contract = world.signed_contract()
-        world.sandbox.fault("slow", DEDUCT, seconds=0.7)
+        world.sandbox.fault("slow", DEDUCT, seconds=1)
         order, given_up = _deduct_into_a_deadlock(contract)
         assert order.state == "SUCCESS"
         charged_once(world, contract)
@@ -233,7 +233,7 @@ def test_a_real_deadlock_after_the_call_records_again_and_calls_once(world, row_
 def test_a_lock_timeout_after_the_call_records_again_and_calls_once(world, row_locks):
     impatience = {"postgresql": "SET lock_timeout = '300ms'", "mysql": "SET innodb_lock_wait_timeout = 1"}
     contract = world.signed_contract()
-    world.sandbox.fault("slow", DEDUCT, seconds=0.5)
+    world.sandbox.fault("slow", DEDUCT, seconds=1)
     given_up = GivenUp()
 
     def shop():

@@ -144,7 +144,7 @@ def test_a_refunds_answer_waits_for_its_order_without_holding_the_refund(world, 
     """The order's lock comes before the refund's, for answers as for notifications: no circle, no deadlock."""
     asked = {"amount": 9_000_000, "currency": "HKD", "description": "March"}
     order = orders.deduct(world.signed_contract(), **asked, reference="March")
-    world.sandbox.fault("slow", REFUND, method="POST", seconds=0.3)
+    world.sandbox.fault("slow", REFUND, method="POST", seconds=1)
     locks = []
 
     def watch(execute, sql, params, many, context):

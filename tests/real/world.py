@@ -36,7 +36,7 @@ def wait_until(condition, what="it to happen"):
     end = time.monotonic() + PATIENCE_SECONDS
     while not (found := condition()):
         assert time.monotonic() < end, f"waited {PATIENCE_SECONDS} s for {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return found
 
 
@@ -217,11 +217,11 @@ class RealSandbox:
         return answer.json()
 
     def state(self):
-        return self._session.get(f"{self.url}/_sandbox/state?limit=5000", timeout=PATIENCE_SECONDS).json()
+        return self._session.get(f"{self.url}/_sandbox/state?limit=300", timeout=PATIENCE_SECONDS).json()
 
     def orders(self, contract):
         """What was charged, or tried, to a contract."""
-        return [order for order in self.state()["orders"] if order["contract_id"] == contract.contract_id]
+        return [order for order in self.state()["orders"] if order.get("contract_id") == contract.contract_id]
 
     def refunds(self, order):
         return [refund for refund in self.state()["refunds"] if refund["out_trade_no"] == order.out_trade_no]
