@@ -17,17 +17,17 @@ from .checkout import TILL_LIMITS
 
 LATEST = 8
 # Payment codes of the sandbox with a fixed outcome; its documentation lists all of them.
-CODES_TO_TRY = {
-    "136666000000000000": _("Paid at once"),
-    "136666000000000010": _("Asks for the password, paid after 5 s"),
-    "136666000000000012": _("Asks for the password, then the bank refuses"),
-    "136666000000000011": _("Never decides: we reverse"),
-    "136666000000000001": _("Not enough money"),
-    "136666000000000031": _("The code is too old"),
-    "136666000000000002": _("A limit is reached"),
-    "136666000000000020": _("Charged, but the answer is an error"),
-    "123": _("No payment code at all"),
-}
+CODES_TO_TRY = [
+    ("136666000000000000", "good", _("Pays at once")),
+    ("136666000000000010", "busy", _("Is asked for the password, pays after 5 s")),
+    ("136666000000000012", "busy", _("Is asked for the password, then the bank refuses")),
+    ("136666000000000011", "busy", _("Never decides: the till gives up")),
+    ("136666000000000020", "busy", _("Pays, but WeChat Pay answers with an error")),
+    ("136666000000000001", "bad", _("Has not enough money")),
+    ("136666000000000002", "bad", _("Has reached a limit")),
+    ("136666000000000031", "bad", _("Shows a code that is too old")),
+    ("4006381333931", "bad", _("Holds out a box of tea: no payment code")),
+]
 
 
 def cashiers_only(view):
@@ -52,7 +52,7 @@ def till(request):
             {"code": code, "exponent": money.exponent(code), "limit": limit} for code, limit in TILL_LIMITS.items()
         ],
         "latest": _quick_payments()[:LATEST],
-        "codes": CODES_TO_TRY if _is_sandbox() else {},
+        "codes": CODES_TO_TRY if _is_sandbox() else [],
     }
     return render(request, "shop/till.html", context)
 

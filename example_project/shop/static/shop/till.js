@@ -90,7 +90,7 @@
     const passed = began === null ? 0 : performance.now() - began;
     const seconds = Math.max(0, Math.floor(passed / 1000));
     const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    if (began !== null) at("passed").textContent = clock;
+    if (began !== null) say("passed", seconds ? clock : "");
     at("next").hidden = began === null || isUnanswered || passed < BUSY_LONG_MS;
   }
 
@@ -102,7 +102,7 @@
       row.dataset.number = payment.out_trade_no;
       row.querySelector("a").href = `?payment=${payment.out_trade_no}`;
       row.querySelector("time").dateTime = payment.created_at;
-      row.querySelector("time").textContent = new Date(payment.created_at).toLocaleTimeString("en-GB");
+      row.querySelector("time").textContent = payment.created_at.slice(11, 19);
       row.querySelector(".number").textContent = inWords(payment.amount_total, payment.currency);
       rows.prepend(row);
       [...rows.children].slice(LATEST).forEach((old) => old.remove());
