@@ -26,6 +26,27 @@ def deduct(contract, reference, amount=3800):
     return {"out_trade_no": order.out_trade_no, "state": order.state}
 
 
+def scan(auth_code, reference, amount=3800):
+    from django_wxpay.services import orders
+
+    asked = {"amount": amount, "currency": "HKD", "description": "Coffee", "reference": reference}
+    order = orders.pay_by_code(auth_code=auth_code, **asked)
+    return {"out_trade_no": order.out_trade_no, "state": order.state}
+
+
+def advance_till(order):
+    from django_wxpay.models import Order
+    from django_wxpay.services import orders
+
+    return {"state": orders.advance_till(Order.objects.get(pk=order)).state}
+
+
+def poll_orders():
+    from django_wxpay.services import orders
+
+    return orders.poll()
+
+
 def refund(order, reference, amount):
     from django_wxpay.models import Order
     from django_wxpay.services import refunds
@@ -83,7 +104,12 @@ def write_into_database(transition):
     Session.objects.create(session_key=key, session_data="", expire_date=timezone.now())
 
 
-ACTIONS = {action.__name__: action for action in (deduct, refund, sign, terminate, send_due, receive, deliver_due)}
+ACTIONS = {
+    action.__name__: action
+    for action in (
+        deduct, scan, advance_till, poll_orders, refund, sign, terminate, send_due, receive, deliver_due,
+    )
+}  # fmt: skip
 
 
 def die_at(step):

@@ -1,13 +1,14 @@
 """What a test takes out to show that the bad thing then happens: each defence by its name."""
 
 import contextlib
+from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from django_wxpay.models import Order
 from django_wxpay.models.base import WireObjectQuerySet
-from django_wxpay.services import certificates, operations, transactions
+from django_wxpay.services import certificates, operations, polling, transactions
 
 
 def _row_locks(put):
@@ -45,6 +46,11 @@ def _refund_cap(put):
     put(Order, "reserve_refund", reserve)
 
 
+def _till_lease(put):
+    """Whoever takes a step of an order holds it meanwhile: not any more."""
+    put(polling, "LEASE", timedelta(0))
+
+
 def _writing_first(put):
     """What is asked is committed before it is sent: now one transaction holds it all."""
     carry_out = operations.carry_out
@@ -67,6 +73,7 @@ DEFENCES = {
     "old_state": _old_state,
     "refresh_window": _refresh_window,
     "refund_cap": _refund_cap,
+    "till_lease": _till_lease,
     "writing_first": _writing_first,
 }
 
