@@ -5,10 +5,16 @@ import re
 from importlib import import_module
 
 import pytest
+from django.apps import apps
+from django.contrib.admin import site
 
 from django_wxpay import beat, checkout, conf, exceptions, models, services, signals
+from django_wxpay.admin import dashboard
+from django_wxpay.api import errors as api_errors
 from django_wxpay.client import errors
+from django_wxpay.sandbox import special
 from django_wxpay.services import operations
+from django_wxpay.testing import WxpaySandbox
 
 from .blocks import DOCS, ROOT
 
@@ -195,3 +201,35 @@ def test_every_task_is_documented_with_its_rhythm():
         documented[name.strip("`")] = float(number) * units[unit]
     schedule = beat.BEAT_SCHEDULE.values()
     assert documented == {entry["task"].rpartition(".")[2]: entry["schedule"] for entry in schedule}
+
+
+def test_every_card_of_the_dashboard_is_explained():
+    told = section((DOCS / "how-to" / "operate.md").read_text(), "The dashboard")
+    assert {cells[0] for cells in rows(told)[1:]} == {str(subject.title) for subject in dashboard.SUBJECTS}
+
+
+def test_the_buttons_that_the_page_for_operators_names_exist():
+    told = section((DOCS / "how-to" / "operate.md").read_text(), "What staff can do")
+    named = {button for cells in rows(told)[1:] for button in cells[1].split(", ")}
+    admins = [site.get_model_admin(model) for model in apps.get_app_config("django_wxpay").get_models()]
+    offered = {str(ask.label) for one in admins for ask in getattr(one, "asks", ())}
+    offered |= {str(one.fetch.label) for one in admins if hasattr(one, "fetch")}
+    assert named == offered
+
+
+def test_the_special_amounts_that_the_page_for_tests_names_exist():
+    told = section((DOCS / "how-to" / "test-your-shop.md").read_text(), "Special amounts")
+    named = {int(number) for number in re.findall(r"^\| (\d{7}) \|", told, re.M)}
+    assert named < {one.amount for one in (*special.PAYMENTS.values(), *special.REFUNDS.values())}
+
+
+def test_what_the_fixture_can_do_exists():
+    told = section((DOCS / "how-to" / "test-your-shop.md").read_text(), "The fixture `wxpay_sandbox`")
+    named = {name for cells in rows(told)[1:] for name in re.findall(r"`(\w+)", cells[0])}
+    assert {name for name in named if not hasattr(WxpaySandbox, name)} <= {"wechat"}
+
+
+def test_every_code_of_the_endpoints_errors_is_documented():
+    text = page("api.md")
+    known = set(re.findall(r'_told\("([A-Z_]+)"', inspect.getsource(api_errors)))
+    assert {code for code in known if f"`{code}`" not in text} == set()
