@@ -7,6 +7,8 @@ page and by its JSON control.
 import shutil
 import sys
 import time
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import requests
 
@@ -45,9 +47,13 @@ class Story:
             ("Li terminates in the shop", self.terminate),
             ("Chan terminates inside WeChat, the shop is told", self.terminate_in_wechat),
             ("the cashier scans a payment code: HK$21.00 are paid at once", self.scan),
+            ("a payer cannot decide: the till waits, and the cashier closes the browser", self.leave_undecided),
             ("a payer is asked for the password: the till waits, then CN¥12.50 are paid", self.wait_for_the_password),
             ("a payer lacks the money: refused, and the till says what to do", self.refuse_the_poor),
+            ("more than the till may take, and digits that are no payment code, are not even sent", self.scan_wrong),
+            ("the undecided payment is reversed though nobody asks: not paid, for good", self.see_reversed),
             ("WeChat Pay's books agree: two contracts ended, four payments, one refund", self.compare),
+            ("yesterday's statement is downloaded, its hash and its lines are right", self.download_statement),
             ("nothing is left over that needs a person", self.see_nothing_open),
         ]
 
@@ -124,10 +130,11 @@ class Story:
         self.chan_session = made["launch"]["path"].rpartition("=")[2]
         self.chan_contract = f"{self.shop}/wxpay/contracts/{made['out_contract_code']}/"
 
-    def ask_api(self, browser, method, url, body=None):
+    def ask_api(self, browser, method, url, body=None, status=None):
         headers = {"X-CSRFToken": browser.session.cookies["csrftoken"], "Referer": self.shop}
         answer = browser.session.request(method, url, json=body, headers=headers, timeout=20)
-        expect(answer.ok, f"{method} {url}: {answer.status_code} {answer.text}")
+        is_expected = answer.ok if status is None else answer.status_code == status
+        expect(is_expected, f"{method} {url}: {answer.status_code} {answer.text}")
         return answer.json()
 
     def see_polled(self):
@@ -158,16 +165,35 @@ class Story:
 
     def refuse_the_poor(self):
         payment = self.outcome(self.charge(38000, "HKD", self.code_of("refused: not enough money")))
-        expect(payment["outcome"] == "NOT_PAID" and payment["instruction"], str(payment))
+        expect(payment["outcome"] == "NOT_PAID" and "Not enough money" in payment["instruction"], str(payment))
+
+    def scan_wrong(self):
+        asked = len(self.state()["orders"])
+        self.charge(500_001, "HKD", "134000000000000002", status=404)
+        refusal = self.charge(900, "HKD", "4006381333931", status=400)
+        expect(refusal["field"] == "auth_code", str(refusal))
+        expect(len(self.state()["orders"]) == asked, "WeChat Pay was asked")
+
+    def leave_undecided(self):
+        self.undecided = self.charge(800, "HKD", self.code_of("USERPAYING for ever: must be reversed"))
+        expect(self.undecided["outcome"] == "WAIT", str(self.undecided))
+
+    def see_reversed(self):
+        number, end = self.undecided["out_trade_no"], time.monotonic() + 2 * STEP_SECONDS
+        while self.state_of(number) == "USERPAYING" and time.monotonic() < end:
+            time.sleep(0.5)
+        expect(self.state_of(number) == "REVOKED", f"{number} is {self.state_of(number)} at WeChat Pay")
+        payment = self.outcome(self.undecided)
+        expect(payment["outcome"] == "NOT_PAID" and payment["state"] == "REVOKED", str(payment))
 
     def code_of(self, outcome):
         """The sandbox's payment code with that outcome."""
         listed = requests.get(f"{self.sandbox}/special", timeout=20).json()["payments"]
         return next(one["auth_code"] for one in listed if one["outcome"].startswith(outcome))
 
-    def charge(self, amount, currency, code):
+    def charge(self, amount, currency, code, status=201):
         asked = {"amount": amount, "currency": currency, "auth_code": code, "reference": f"receipt-{amount}"}
-        return self.ask_api(self.cashier, "POST", f"{self.shop}/wxpay/quick-payments/", asked)
+        return self.ask_api(self.cashier, "POST", f"{self.shop}/wxpay/quick-payments/", asked, status)
 
     def outcome(self, payment):
         """What the till hears when it asks again until there is nothing to wait for."""
@@ -201,6 +227,15 @@ class Story:
         paid = [row for row in state["orders"] if row["trade_state"] in ("SUCCESS", "REFUND")]
         expect(len(paid) == 4, str(state["orders"]))
         expect([row["status"] for row in state["refunds"]] == ["SUCCESS"], str(state["refunds"]))
+
+    def download_statement(self):
+        yesterday = datetime.now(ZoneInfo("Asia/Shanghai")).date() - timedelta(days=1)
+        self.control(f"statements/{yesterday:%Y%m%d}", rows=1000)
+        told = self.demo.processes.run(sys.executable, "-m", "django", "wxpay_download_bills", "--date", str(yesterday))
+        expect("1000 rows" in told, told)
+
+    def state_of(self, out_trade_no):
+        return next(row["trade_state"] for row in self.state()["orders"] if row["out_trade_no"] == out_trade_no)
 
     def state(self):
         return requests.get(f"{self.sandbox}/state", timeout=20).json()
