@@ -6,7 +6,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import InvalidField
-from django_wxpay.exceptions import CalledInTransaction, OperationPending, ReferenceReused
+from django_wxpay.exceptions import (
+    CalledInTransaction,
+    OperationPending,
+    OrderNotPaid,
+    ReferenceReused,
+    RefundTooLarge,
+)
 from django_wxpay.models import Discrepancy, Operation, Order, Transition
 from django_wxpay.sandbox.special import CODE_PREFIX
 from django_wxpay.services import operations, orders, refunds
@@ -276,3 +282,98 @@ def test_a_reversal_answered_with_anything_but_nothing_is_not_done(wxpay_sandbox
     assert order.state == "USERPAYING"
     take_steps(wxpay_sandbox, clock, order, 120)
     assert (order.state, theirs(wxpay_sandbox, order)) == ("REVOKED", "REVOKED")
+
+
+# No proof: unknown, queried, never sent again
+
+
+UNPROVEN = ["lost_answer", "bad_signature", "garbage", "empty", "probe", "stale", "unsigned", "wrong_serial"]
+
+
+@pytest.mark.scenario("S28")
+@pytest.mark.parametrize("fault", UNPROVEN)
+def test_a_charge_without_proof_is_unknown_then_found_by_query(wxpay_sandbox, clock, fault):
+    wxpay_sandbox.fault(fault, PAY)
+    order = orders.pay_by_code(auth_code=CODE, **ASKED)
+    assert (order.state, Operation.objects.get().state) == ("CREATED", "UNKNOWN")
+    take_steps(wxpay_sandbox, clock, order, 20)
+    assert (order.state, theirs(wxpay_sandbox, order)) == ("SUCCESS", "SUCCESS")
+    assert wxpay_sandbox.calls.count(("POST", PAY)) == 1
+
+
+@pytest.mark.scenario("S28")
+@pytest.mark.parametrize(
+    "fault", [{"kind": "error_500", "status": 502, "when": "after"}, {"kind": "closed_connection"}]
+)
+def test_a_gateway_s_error_is_not_an_answer_of_wechat_pay(wxpay_sandbox, clock, fault):
+    wxpay_sandbox.fault(**fault, path=PAY)
+    order = orders.pay_by_code(auth_code=CODE, **ASKED)
+    assert order.state == "CREATED"
+    take_steps(wxpay_sandbox, clock, order, 120)
+    if fault["kind"] == "error_500":
+        assert (order.state, theirs(wxpay_sandbox, order)) == ("SUCCESS", "SUCCESS")
+    else:
+        assert order.state == "REFUSED"  # it never arrived, and the code was never sent again
+    assert wxpay_sandbox.calls.count(("POST", PAY)) == 1
+
+
+@pytest.mark.scenario("S28")
+def test_an_unsigned_refusal_decides_nothing(wxpay_sandbox, clock):
+    wxpay_sandbox.fault("unsigned", PAY)
+    order = orders.pay_by_code(auth_code=NOT_ENOUGH, **ASKED)
+    assert (order.state, Operation.objects.get().state) == ("CREATED", "UNKNOWN")
+    take_steps(wxpay_sandbox, clock, order, 120)
+    assert order.is_dead
+    assert wxpay_sandbox.calls.count(("POST", PAY)) == 1
+
+
+@pytest.mark.scenario("S28")
+@pytest.mark.parametrize("fault", [*UNPROVEN, "error_500", "closed_connection", "error_429"])
+def test_a_query_without_proof_changes_nothing_and_is_asked_again(wxpay_sandbox, clock, fault):
+    order = orders.pay_by_code(auth_code=PAID_LATER, **ASKED)
+    wxpay_sandbox.fault(fault, f"/v3/global/transactions/out-trade-no/{order.out_trade_no}", times=2)
+    clock.shift(timedelta(seconds=6))
+    orders.advance_till(order)
+    assert (order.state, bool(order.next_poll_at)) == ("USERPAYING", True)
+    for _ in range(30):
+        clock.shift(timedelta(seconds=1))
+        orders.advance_till(order)
+    assert (order.state, theirs(wxpay_sandbox, order)) == ("SUCCESS", "SUCCESS")
+
+
+@pytest.mark.scenario("S28")
+@pytest.mark.parametrize(
+    "fault", ["lost_answer", "bad_signature", "probe", "stale", "unsigned", "error_500", "closed_connection"]
+)
+def test_a_reversal_without_proof_is_queried_and_ends_as_wechat_pay_has_it(wxpay_sandbox, clock, fault):
+    order = orders.pay_by_code(auth_code=PAYING_FOR_EVER, **ASKED)
+    wxpay_sandbox.fault(fault, "/v3/global/micropay/transactions/out-trade-no/*/reverse")
+    clock.shift(timedelta(seconds=60))
+    orders.advance_till(order)
+    assert order.state == "USERPAYING"
+    for _ in range(30):
+        clock.shift(timedelta(seconds=5))
+        orders.advance_till(order)
+    assert (order.state, theirs(wxpay_sandbox, order)) == ("REVOKED", "REVOKED")
+    assert order.next_poll_at is None
+
+
+@pytest.mark.scenario("S39")
+@pytest.mark.parametrize("merchant", ["default", "institution"])
+def test_a_quick_payment_is_refunded_up_to_what_remains_and_no_further(wxpay_sandbox, merchant):
+    order = orders.pay_by_code(auth_code=CODE, merchant=merchant, **ASKED)
+    refunds.create(order, amount=3000, reference="r-1")
+    with pytest.raises(RefundTooLarge):
+        refunds.create(order, amount=801, reference="r-2")
+    wxpay_sandbox.advance(10)
+    order.refresh_from_db()
+    assert (order.state, order.refundable_amount) == ("REFUND", 800)
+
+
+@pytest.mark.scenario("S39")
+def test_a_reversed_payment_is_not_refunded(wxpay_sandbox, clock):
+    order = orders.pay_by_code(auth_code=PAYING_FOR_EVER, **ASKED)
+    take_steps(wxpay_sandbox, clock, order, 60)
+    assert order.state == "REVOKED"
+    with pytest.raises(OrderNotPaid):
+        refunds.create(order, amount=1, reference="r-1")
