@@ -17,6 +17,7 @@ def till(page, demo):
     page.get_by_label("Password").fill(CASHIER[1])
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(f"{demo.shop}/till/")
+    expect(page.get_by_role("button", name="Charge", exact=True)).to_be_enabled()
     return page
 
 
@@ -64,6 +65,10 @@ def test_the_till_waits_for_the_password_also_over_a_reload(till, look):
     sees(till, "PAID", "CN¥12.50", "Hand over the goods")
     expect(till.get_by_label("Payment code")).to_be_enabled()
     expect(till.locator("#latest tr").first).to_contain_text("Paid")
+
+    till.reload()
+    sees(till, "PAID", "CN¥12.50")
+    expect(till.get_by_role("timer")).to_have_text(re.compile(r"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d$"))
 
 
 def test_not_enough_money_is_refused_and_a_fresh_code_may_be_scanned(till, look):
@@ -128,6 +133,50 @@ def test_an_answer_that_got_lost_is_asked_for_again_and_charges_once(till, look)
     sees(till, "PAID", "HK$21.00")
     assert lost[0].json()["out_trade_no"] in till.url
     expect(till.locator("#latest tr", has_text="HK$21.00")).to_have_count(1)
+
+
+def test_a_server_that_never_answers_leaves_the_cashier_in_no_doubt(till, look):
+    till.clock.install()
+    till.route("**/quick-payments/", lambda route: route.abort())
+    scan(till, "134000000000000006", "21")
+    sees(till, "WAIT", "does not answer", "do not scan again")
+    till.clock.run_for(70_000)
+    sees(till, "WAIT", "has not answered for a minute", "reload this page")
+    expect(till.get_by_label("Payment code")).to_be_disabled()
+    look("till-8-given-up", till)
+
+
+def test_the_next_customer_is_served_while_a_payment_takes_long(till, look):
+    till.clock.install()
+    scan(till, "136666000000000011", "9")
+    sees(till, "WAIT", "password")
+    meanwhile = till.get_by_role("button", name="Serve the next customer meanwhile")
+    expect(meanwhile).to_be_hidden()
+    till.clock.fast_forward(61_000)
+    look("till-9-long", till)
+    meanwhile.click()
+    sees(till, "READY")
+    scan(till, "134000000000000007", "10")
+    sees(till, "PAID", "HK$10.00")
+    long = till.locator("#latest tr", has_text="HK$9.00")
+    expect(long).to_contain_text("Not paid", timeout=REVERSED)
+    sees(till, "PAID", "HK$10.00")
+
+
+def test_a_cashier_who_is_signed_out_learns_it_and_the_payment_goes_on(till):
+    scan(till, "136666000000000010", "11")
+    sees(till, "WAIT")
+    till.context.clear_cookies()
+    sees(till, "WAIT", "You are signed out")
+    till.reload()
+    till.get_by_label("Username").fill(CASHIER[0])
+    till.get_by_label("Password").fill(CASHIER[1])
+    till.get_by_role("button", name="Log in").click()
+    sees(till, "PAID", "HK$11.00")
+
+    till.context.clear_cookies()
+    scan(till, "134000000000000008", "11")
+    sees(till, "NOT_PAID", "Not sent", "sign in again", "Nothing was charged")
 
 
 def test_the_code_stays_nowhere_in_the_page(till):

@@ -98,6 +98,8 @@
     const rows = at("latest");
     let row = rows.querySelector(`[data-number="${payment.out_trade_no}"]`);
     if (!row) {
+      const newest = rows.querySelector("time");
+      if (newest && Date.parse(newest.dateTime) > Date.parse(payment.created_at)) return; // it left the list long ago
       row = at("row").content.firstElementChild.cloneNode(true);
       row.dataset.number = payment.out_trade_no;
       row.querySelector("a").href = `?payment=${payment.out_trade_no}`;
@@ -167,7 +169,7 @@
   function showRefusal({ status, body }) {
     let why = body.message || "";
     if (status === 404) why = words.notAllowed;
-    if (status === 401 || (status === 403 && body.code === "NOT_AUTHENTICATED")) why = words.signedOut;
+    if (status === 401 || status === 403) why = words.signIn;
     if (body.field === "auth_code") why = words.badCode;
     show("NOT_PAID", words.notSent, `${why} ${words.nothingCharged}`);
     say("passed", "");
@@ -210,6 +212,7 @@
       return mine === turn && resume(number);
     }
     if (body.outcome === "WAIT") began = performance.now() - Math.max(0, date - Date.parse(body.created_at));
+    else say("passed", body.created_at.slice(0, 19).replace("T", " ")); // nobody hands over the goods twice
     follow(body, mine);
   }
 
@@ -279,6 +282,7 @@
     if (isUnanswered) event.preventDefault();
   });
 
+  at("charge").disabled = false; // until now Enter would have sent the form itself
   setInterval(tick, 250);
   setTimeout(refreshOthers, OTHERS_POLL_MS);
   const number = new URLSearchParams(location.search).get("payment");
