@@ -16,7 +16,7 @@ from django_wxpay.exceptions import (
 )
 from django_wxpay.models import Discrepancy, MerchantState, Operation, Order, Source, Transition
 from django_wxpay.sandbox.special import PAYMENT_AMOUNTS
-from django_wxpay.services import operations, orders
+from django_wxpay.services import contracts, operations, orders
 from django_wxpay.services.facts import Fact
 from django_wxpay.testing import make_contract, make_order
 
@@ -332,7 +332,7 @@ def test_another_attempt_after_a_refusal(wxpay_sandbox, contract):
 
 def test_no_other_attempt_while_the_old_one_may_be_paid(wxpay_sandbox, contract):
     order = orders.deduct(contract, **ASKED | {"amount": PAYING_FOR_EVER})
-    with pytest.raises(OrderNotDead, match="may still be paid"):
+    with pytest.raises(OrderNotDead, match="not closed at WeChat Pay"):
         orders.plan_retry(order)
 
 
@@ -370,3 +370,27 @@ def test_a_query_begun_before_the_reversal_changes_nothing(wxpay_sandbox, contra
     order.refresh_from_db()
     assert order.state == "REVOKED"
     assert order.next_poll_at <= timezone.now()  # but it is asked again
+
+
+def test_a_refused_number_is_reversed_before_another_attempt(wxpay_sandbox, contract):
+    with pytest.raises(APIError):
+        orders.deduct(contract, **ASKED | {"amount": NOT_ENOUGH, "goods_tag": "spring"})
+    first = Order.objects.get()
+    with pytest.raises(OrderNotDead, match="not closed"):
+        orders.plan_retry(first)
+    orders.reverse(first)
+    second = orders.plan_retry(first)
+    assert second.attempt == 2
+    assert Operation.objects.of(second).get().fields["goods_tag"] == "spring"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_charge_refused_for_want_of_a_contract_has_the_contract_queried(wxpay_sandbox):
+    contract = wxpay_sandbox.signed_contract()
+    wxpay_sandbox.notification_fault("lost", "PAPAY.TERMINATE")
+    wxpay_sandbox.terminate(contract)
+    with pytest.raises(APIError):
+        orders.deduct(contract, **ASKED)
+    contracts.poll()
+    contract.refresh_from_db()
+    assert contract.state == "TERMINATED"

@@ -9,13 +9,14 @@ from ... import conf
 from ...client import fields
 from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
 from ...models import Action, Contract, Operation, Order
-from .. import operations, remote
+from .. import operations, polling, remote
 from ..facts import move
 from ..numbers import new_number
 from .facts import apply_order, look
 from .reversals import reverse
 
 State = Order.State
+CONTRACT_GONE = ("CONTRACT_NOT_EXIST", "NO_AUTH")  # missing or terminated: a query of the contract tells
 # These say that the number is known there: a query tells the truth.
 LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
 
@@ -79,16 +80,18 @@ def plan_retry(order, *, by=None):
             return latest
         if latest.is_paid:
             raise OrderPaid(f"Order {latest.out_trade_no} is paid: there is nothing to try again.")
-        if not latest.is_dead:
+        if not _proved_dead(latest):
             raise OrderNotDead(
-                f"Order {latest.out_trade_no} is {latest.state} and may still be paid. Nothing was sent. "
-                "Reverse it first (retry_deduction does), or wait for its outcome."
+                f"Order {latest.out_trade_no} is {latest.state} and its number is not closed at WeChat Pay. Nothing "
+                "was sent. Reverse it first (retry_deduction does), or wait for its outcome."
             )
         wanted = {
             "contract_id": contract.pk, "amount_total": latest.amount_total, "currency": latest.currency,
             "description": latest.description, "attach": latest.attach,
         }  # fmt: skip
-        return _plan_attempt(contract, wanted, latest.reference, latest.attempt + 1, by=by)
+        earlier = Operation.objects.of(latest).filter(action=Action.DEDUCT).first()
+        goods_tag = earlier.fields.get("goods_tag", "") if earlier else ""
+        return _plan_attempt(contract, wanted, latest.reference, latest.attempt + 1, goods_tag=goods_tag, by=by)
 
 
 def retry_deduction(order, *, by=None):
@@ -100,6 +103,13 @@ def retry_deduction(order, *, by=None):
     if not order.is_final or order.state == State.REFUSED:
         order = reverse(order, by=by)
     return operations.carry_out(plan_retry, order, by=by)
+
+
+def _proved_dead(order):
+    """Reversed or closed, or failed for good. A refusal alone may leave the number open there until it is reversed."""
+    if order.state != State.REFUSED:
+        return order.is_dead
+    return Operation.objects.of(order).filter(action=Action.REVERSE, state=Operation.State.DONE).exists()
 
 
 def _plan_attempt(contract, wanted, reference, attempt, *, goods_tag="", by=None):
@@ -160,6 +170,8 @@ class Deduct(operations.Ask):
         if error.means(*LOOK_FIRST):
             return Operation.State.UNKNOWN
         if not row.is_final:
+            if error.means(*CONTRACT_GONE):
+                transaction.on_commit(lambda: polling.plan_query(row.contract))
             changes = {"error_code": error.code[:64]}
             move(row, State.REFUSED, operations.refusal(row, operation), changes, note=str(error)[:256])
         return Operation.State.REFUSED
