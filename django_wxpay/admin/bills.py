@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.http import FileResponse, HttpResponseRedirect
 from django.template.defaultfilters import date as written_date
-from django.template.defaultfilters import filesizeformat
+from django.template.defaultfilters import filesizeformat, truncatechars
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import capfirst
@@ -43,7 +43,7 @@ def in_words(bill):
 def _outcome(bill):
     if bill.has_file and bill.error:
         return messages.WARNING, gettext(
-            "The statement of %(day)s could not be fetched again; the file that we have stays. (%(error)s)"
+            "The statement of %(day)s could not be fetched again; the file that we have stays. Reason: %(error)s"
         )
     if bill.has_file:
         return messages.SUCCESS, gettext(
@@ -53,11 +53,11 @@ def _outcome(bill):
         return messages.SUCCESS, gettext("%(day)s was an empty day: WeChat Pay has no statement of it.")
     if bill.state == State.PENDING:
         return messages.INFO, gettext(
-            "The statement of %(day)s is not there yet. It is tried again by itself, next at %(again_at)s. (%(error)s)"
+            "The statement of %(day)s is not there yet. It is tried again by itself (%(again_at)s). Reason: %(error)s"
         )
     return messages.ERROR, gettext(
-        "The statement of %(day)s could not be fetched, and nothing was kept. It is tried again by itself, next at "
-        "%(again_at)s. (%(error)s)"
+        "The statement of %(day)s could not be fetched, and nothing was kept. It is tried again by itself "
+        "(%(again_at)s). Reason: %(error)s"
     )
 
 
@@ -152,9 +152,8 @@ class DownloadDays(Fetch):
         planned = [bills.plan_statement(day, **of) for day in days]
         wanted = [bill for bill in planned if bill.next_try_at]
         words = ngettext(
-            "%(n)s statement is written down, and fetched by a worker; %(known)s were here already.",
-            "%(n)s statements are written down, and fetched by a worker, one after the other; %(known)s were here "
-            "already.",
+            "A worker fetches %(n)s statement now; %(known)s were here already.",
+            "A worker fetches %(n)s statements now, one after the other; %(known)s were here already.",
             len(wanted),
         ) % {"n": len(wanted), "known": len(planned) - len(wanted)}
         shown = {"bill_date__gte": first, "bill_date__lt": last + timedelta(days=1)}
@@ -178,7 +177,7 @@ class BillAdmin(FetchingAdmin):
     asks = (DOWNLOAD,)
     fetch = DownloadDays()
     actions = ["download_selected"]
-    list_display = ["bill_date", "whose", "state_badge", "rows_shown", "size_shown", "error", "next_try_at"]
+    list_display = ["bill_date", "whose", "state_badge", "rows_shown", "size_shown", "error_shown", "next_try_at"]
     list_filter = ["state", MerchantFilter, "bill_date"]
     date_hierarchy = "bill_date"
     search_fields = ["sub_mchid__exact", "mchid__exact", "sha1__exact"]
@@ -188,20 +187,23 @@ class BillAdmin(FetchingAdmin):
         css = {"all": ("django_wxpay/books.css",)}
 
     def get_list_display(self, request):
-        return [*self.list_display, "file_link"] if self.may(request, DOWNLOAD.permission) else self.list_display
+        """Whoever may have the files gets them in the place of their sizes."""
+        may_have = self.may(request, DOWNLOAD.permission)
+        listed = super().get_list_display(request)
+        return ["file_link" if name == "size_shown" and may_have else name for name in listed]
 
     def get_fieldsets(self, request, obj=None):
         file = ["file_link"] if self.may(request, DOWNLOAD.permission) else []
         return [
-            (None, {"fields": [("whose", "kind"), "error", ("downloaded_at", "next_try_at"), *file]}),
+            (None, {"fields": [("merchant", "kind"), "error", ("downloaded_at", "next_try_at"), *file]}),
             (
                 _("Bookkeeping"),
                 {
                     "classes": ["collapse"],
-                    "fields": ["sha1", ("size_shown", "attempts"), ("merchant", "mchid", "sub_mchid"), "created_at"],
+                    "fields": [("mchid", "sub_mchid"), "sha1", ("size_shown", "attempts", "created_at")],
                 },
             ),
-        ]  # fmt: skip
+        ]
 
     def get_urls(self):
         return [self._path("<path:object_id>/file/", self.file_view, "file"), *super().get_urls()]
@@ -250,23 +252,26 @@ class BillAdmin(FetchingAdmin):
         name = f"{row.mchid}{row.sub_mchid and '-' + row.sub_mchid}-{row.bill_date:%Y%m%d}.csv.gz"
         return FileResponse(file, as_attachment=True, filename=name, content_type="application/gzip")
 
-    @admin.display(description=_("merchant"), ordering="mchid")
-    def whose(self, row):
-        return f"{row.merchant} ({row.sub_mchid or row.mchid})"
-
     @admin.display(description=_("rows"), ordering="rows")
     def rows_shown(self, row):
         return row.rows if row.has_file else None
 
-    @admin.display(description=_("uncompressed size"), ordering="size")
+    @admin.display(description=_("uncompressed"), ordering="size")
     def size_shown(self, row):
-        return filesizeformat(row.size) if row.has_file else None
+        return filesizeformat(row.size) if row.has_file else self.empty_value_display
 
-    @admin.display(description=_("file"))
+    @admin.display(description=_("file"), ordering="size")
     def file_link(self, row):
         if not row.has_file:
-            return None
-        return format_html('<a href="{}">{}</a>', self.url_of("file", row.pk), _("Take the file (.csv.gz)"))
+            return self.empty_value_display
+        tip = _("The file as WeChat Pay made it, gzipped. Its size is that of the uncompressed file.")
+        url, size = self.url_of("file", row.pk), filesizeformat(row.size)
+        return format_html('<a href="{}" title="{}" download>{} ↓</a>', url, tip, size)
+
+    @admin.display(description=_("last error"))
+    def error_shown(self, row):
+        short = truncatechars(row.error, 60)
+        return format_html('<span title="{}">{}</span>', row.error, short) if row.error else None
 
     @admin.action(description=_("Download the selected statements again"), permissions=["download"])
     def download_selected(self, request, queryset):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django import forms
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -97,6 +97,15 @@ class FetchingAdmin(AskingAdmin):
 
     def get_urls(self):
         return [self._path(f"{self.fetch.name}/", self.fetch_view, self.fetch.name), *super().get_urls()]
+
+    def get_list_display(self, request):
+        """Whose a row is matters only to a shop with more than one merchant."""
+        several = len(conf.aliases()) > 1
+        return [name for name in super().get_list_display(request) if several or name != "whose"]
+
+    @admin.display(description=_("merchant"), ordering="mchid")
+    def whose(self, row):
+        return f"{row.merchant} {row.sub_mchid}".strip()
 
     def may_fetch(self, request):
         return self.has_view_permission(request) and self.may(request, self.fetch.permission)

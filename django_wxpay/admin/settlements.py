@@ -2,6 +2,7 @@ from datetime import timedelta
 
 from django.contrib import admin, messages
 from django.db.models import Count, Sum
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -13,8 +14,7 @@ from .fetches import DayField, Fetch, Fetched, FetchingAdmin, MerchantForm
 from .filters import MerchantFilter
 from .objects import Part
 
-AMOUNTS = ("pay", "refund", "net", "fee", "settled", "unsettle")
-MONEY = [f"money_{name}" for name in AMOUNTS]
+SUMMED = ("pay", "refund", "fee", "settled", "unsettle")
 
 
 class FetchForm(MerchantForm):
@@ -72,7 +72,10 @@ def _money(name):
 @admin.register(Settlement)
 class SettlementAdmin(FetchingAdmin):
     fetch = FetchSettlements()
-    list_display = ["__str__", "state_badge", "trade_days", "settlement_date", *MONEY, "doubt"]
+    list_display = [
+        "trade_days", "whose", "state_badge", "money_worth", "money_pay", "money_refund", "money_fee", "payout_day",
+        "batch_id",
+    ]  # fmt: skip
     list_filter = ["state", ("currency", admin.AllValuesFieldListFilter), MerchantFilter, "settlement_date"]
     date_hierarchy = "trade_start_date"
     search_fields = ["batch_id__exact", "sub_mchid__exact", "mchid__exact"]
@@ -82,7 +85,7 @@ class SettlementAdmin(FetchingAdmin):
             None,
             {
                 "fields": [
-                    ("batch_id", "settlement_date"), "trade_days", ("money_pay", "money_refund", "money_net"),
+                    ("batch_id", "settlement_date"), ("money_pay", "money_refund", "money_net"),
                     ("money_fee", "money_settled", "money_unsettle"), "wallet_region",
                 ]
             },
@@ -112,30 +115,40 @@ class SettlementAdmin(FetchingAdmin):
 
     def summary(self, row):
         is_settled = row.state == Settlement.State.SETTLED
-        money = (_("Paid out"), row.settled) if is_settled else (_("To be paid out"), row.unsettle)
-        parts = [
+        return [
             Part(_("State"), self.state_badge(row), row.state),
-            Part(money[0], amounts.in_words(money[1], row.currency)),
+            Part(_("Paid out") if is_settled else _("To be paid out"), self.money_worth(row)),
+            Part(_("Days of trade"), self.trade_days(row)),
         ]
-        return parts if row.adds_up else [*parts, Part(_("Doubt"), self.doubt(row))]
+
+    @admin.display(description=_("state"), ordering="state")
+    def state_badge(self, row):
+        """WeChat Pay does not promise how its sums add up, so a difference is shown, and nothing else."""
+        state = super().state_badge(row)
+        return state if row.adds_up else format_html("{} {}", state, badge("UNKNOWN", _("does not add up")))
 
     @admin.display(description=_("days of trade"), ordering="trade_start_date")
     def trade_days(self, row):
-        first, last = row.trade_start_date, row.trade_end_date
-        return f"{first:%Y-%m-%d}" if first == last else f"{first:%Y-%m-%d} – {last:%Y-%m-%d}"
+        first, last = f"{row.trade_start_date:%Y-%m-%d}", f"{row.trade_end_date:%Y-%m-%d}"
+        if first == last:
+            return first
+        return f"{first} – {last[5:] if first[:4] == last[:4] else last}"
 
-    @admin.display(description=_("doubt"))
-    def doubt(self, row):
-        """WeChat Pay does not promise these sums, so a difference is shown, and nothing else."""
-        return None if row.adds_up else badge("UNKNOWN", _("does not add up"))
+    @admin.display(description=_("payout day"), ordering="settlement_date")
+    def payout_day(self, row):
+        return f"{row.settlement_date:%Y-%m-%d}" if row.settlement_date else None
+
+    @admin.display(description=_("credited, or to be"))
+    def money_worth(self, row):
+        return amounts.in_words(row.settled + row.unsettle, row.currency)
 
 
 def totals(rows):
     """The sums of these rows, one line per currency."""
-    sums = rows.order_by().values("currency").annotate(records=Count("pk"), **{f"sum_{n}": Sum(n) for n in AMOUNTS})
+    sums = rows.order_by().values("currency").annotate(records=Count("pk"), **{f"sum_{n}": Sum(n) for n in SUMMED})
     lines = [
-        [one["currency"], one["records"], *(amounts.in_words(one[f"sum_{name}"], one["currency"]) for name in AMOUNTS)]
+        [one["currency"], one["records"], *(amounts.in_words(one[f"sum_{name}"], one["currency"]) for name in SUMMED)]
         for one in sums.order_by("currency")
     ]
-    heads = [_("Currency"), _("Records"), *(Settlement._meta.get_field(name).verbose_name for name in AMOUNTS)]
+    heads = [_("Currency"), _("Records"), *(Settlement._meta.get_field(name).verbose_name for name in SUMMED)]
     return {"heads": heads, "rows": lines}

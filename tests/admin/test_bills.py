@@ -70,7 +70,7 @@ def test_a_failed_bill_shows_why_and_when_it_is_tried_again(want, yesterday, onl
     want(yesterday, rows=3, error="wrong_hash")
     bill = bills.download_statement(yesterday)
     for page in (onlooker.get("bill_changelist"), onlooker.get("bill_change", bill.pk)):
-        assert "SHA-1 is not the one WeChat Pay signed" in page.text
+        assert "SHA-1 is not the one WeChat Pay signed" in page.html
         assert "failed" in page.text
 
 
@@ -155,7 +155,7 @@ def test_download_again_replaces_the_file_and_says_what_came(bill, want, account
 def test_downloading_again_in_vain_keeps_the_file_and_says_so(bill, want, accountant):
     want(bill.bill_date, rows=31, error="cut_short")
     page = accountant.confirm("bill_download", bill.pk)
-    assert "could not be fetched again; the file that we have stays. (BillCorrupt" in page.text
+    assert "could not be fetched again; the file that we have stays. Reason: BillCorrupt" in page.text
     assert len(list(bills.rows(Bill.objects.get()))) == 30
 
 
@@ -164,7 +164,7 @@ def test_downloading_while_wechat_pay_cannot_be_reached_says_so(want, yesterday,
     bill = bills.download_statement(yesterday)
     wxpay_sandbox.fault("closed_connection", STATEMENTS)
     page = accountant.confirm("bill_download", bill.pk)
-    assert "could not be fetched, and nothing was kept. It is tried again by itself, next at" in page.text
+    assert "could not be fetched, and nothing was kept. It is tried again by itself (" in page.text
 
 
 def test_a_day_out_of_reach_is_not_asked_for(wxpay_sandbox, accountant, today):
@@ -218,7 +218,7 @@ def test_several_days_are_planned_and_a_worker_fetches_them(want, today, account
         want(day, rows=2)
     bills.download_statement(days[0])
     page = accountant.post("bill_download", merchant="default", first=days[0].isoformat(), last=days[-1].isoformat())
-    assert "4 statements are written down, and fetched by a worker, one after the other; 1 were here" in page.text
+    assert "A worker fetches 4 statements now, one after the other; 1 were here already." in page.text
     assert downloads() == 1
     bills.download_due(limit=100)
     assert set(Bill.objects.filter(bill_date__in=days).values_list("state", "rows")) == {("DOWNLOADED", 2)}

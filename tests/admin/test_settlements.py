@@ -56,19 +56,19 @@ def sums(page):
 
 def test_totals_are_of_each_currency_in_its_own_units(books, onlooker):
     assert sums(onlooker.get("settlement_changelist")) == [
-        "HKD 3 HK$330.00 HK$10.00 HK$320.00 HK$3.20 HK$287.10 HK$29.70",
-        "JPY 1 ¥500 ¥0 ¥500 ¥5 ¥495 ¥0",
+        "HKD 3 HK$330.00 HK$10.00 HK$3.20 HK$287.10 HK$29.70",
+        "JPY 1 ¥500 ¥0 ¥5 ¥495 ¥0",
     ]
 
 
 @pytest.mark.parametrize(
     ("chosen", "totals"),
     [
-        ({"state__exact": "UNSETTLE"}, ["HKD 1 HK$30.00 HK$0.00 HK$30.00 HK$0.30 HK$0.00 HK$29.70"]),
-        ({"currency": "JPY"}, ["JPY 1 ¥500 ¥0 ¥500 ¥5 ¥495 ¥0"]),
+        ({"state__exact": "UNSETTLE"}, ["HKD 1 HK$30.00 HK$0.00 HK$0.30 HK$0.00 HK$29.70"]),
+        ({"currency": "JPY"}, ["JPY 1 ¥500 ¥0 ¥5 ¥495 ¥0"]),
         (
             {"settlement_date__gte": TODAY - timedelta(days=4), "settlement_date__lt": TODAY - timedelta(days=3)},
-            ["HKD 1 HK$200.00 HK$0.00 HK$200.00 HK$2.00 HK$198.00 HK$0.00"],
+            ["HKD 1 HK$200.00 HK$0.00 HK$2.00 HK$198.00 HK$0.00"],
         ),
         ({"q": "nothing"}, []),
     ],
