@@ -15,11 +15,12 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import conf
 from ..models import Bill, Discrepancy
-from ..services import bills
+from ..services import attention, bills
 from .asking import Ask
 from .base import badge, link_to
 from .fetches import DayField, Fetch, Fetched, FetchingAdmin, MerchantForm
 from .filters import MerchantFilter
+from .filters import attention as attention_filter
 from .objects import Part
 from .outcomes import Done
 
@@ -178,7 +179,12 @@ class BillAdmin(FetchingAdmin):
     fetch = DownloadDays()
     actions = ["download_selected"]
     list_display = ["bill_date", "whose", "state_badge", "rows_shown", "size_shown", "error_shown", "next_try_at"]
-    list_filter = ["state", MerchantFilter, "bill_date"]
+    list_filter = [
+        attention_filter(missing=(_("missing for a day"), attention.missing_bills)),
+        "state",
+        MerchantFilter,
+        "bill_date",
+    ]
     date_hierarchy = "bill_date"
     search_fields = ["sub_mchid__exact", "mchid__exact", "sha1__exact"]
     search_help_text = _("Whole values: a merchant number, or the SHA-1 of a file.")

@@ -73,6 +73,12 @@ SUBJECTS = [
         "attention=expiring",
     ),
     Subject(
+        _("Statements missing"),
+        _("They were due a day ago. Each says why it could not be downloaded."),
+        attention.missing_bills,
+        "attention=missing",
+    ),
+    Subject(
         _("Merchants in trouble"),
         _("Certificates could not be refreshed, or WeChat Pay asked us to slow down."),
         attention.troubled_merchants,

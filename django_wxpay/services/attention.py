@@ -5,7 +5,8 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
-from ..models import Discrepancy, MerchantState, Notification, Operation, PlatformCertificate, Refund, Transition
+from ..models import Bill, Discrepancy, MerchantState, Notification, Operation, PlatformCertificate, Refund, Transition
+from . import bills
 
 IN_DOUBT_FOR = timedelta(minutes=10)  # younger doubts are usually gone by themselves
 EXPIRING_WITHIN = timedelta(days=7)
@@ -57,6 +58,12 @@ def expiring_certificates():
     soon = timezone.now() + EXPIRING_WITHIN
     safe = PlatformCertificate.objects.filter(expire_time__gt=soon).values("mchid")
     return PlatformCertificate.objects.filter(expire_time__lte=soon).exclude(mchid__in=safe)
+
+
+def missing_bills():
+    """Statements that are not there though they are a day late: an unknown layout, say, mends itself never."""
+    late = bills.china_today() - timedelta(days=2)
+    return Bill.objects.filter(state__in=(Bill.State.PENDING, Bill.State.FAILED), bill_date__lte=late)
 
 
 def troubled_merchants():

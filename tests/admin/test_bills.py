@@ -82,6 +82,16 @@ def test_the_list_is_filtered_by_state(bill, want, today, onlooker):
     assert onlooker.url("bill_change", bill.pk) not in page.html
 
 
+def test_a_statement_that_is_a_day_late_is_on_the_dashboard(want, today, onlooker):
+    for back in (1, 3):
+        want(today - timedelta(days=back), rows=3, error="missing_column")
+        bills.download_statement(today - timedelta(days=back))
+    dashboard = onlooker.get("dashboard")
+    assert "1 Statements missing" in dashboard.text
+    page = onlooker.get("bill_changelist", attention="missing")
+    assert [bill.bill_date for bill in page.answer.context["cl"].result_list] == [today - timedelta(days=3)]
+
+
 def test_what_does_not_fit_a_bill_stands_on_its_page(bill, boss):
     about = {"ours": "payments or refunds on that day", "theirs": "no statement", "about": "bill"}
     found = discrepancies.record(Discrepancy.Kind.BILL_MISSING, bill, **about)
