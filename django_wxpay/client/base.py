@@ -42,6 +42,8 @@ _OPENID_IN_PATH = re.compile(r"/openid/[^/]+")
 _NOT_THERE = re.compile(r"NOTEXISTS?\Z")
 # The manuals spell "too many" in four ways; the status is the surer sign.
 _TOO_MANY = {"RATELIMITEXCEEDED", "FREQUENCYLIMITED", "FREQUENCYLIMITEXCEED", "RATELIMITED"}
+# These leave it open whether it was done, also where they come with a 4xx: ask the same again.
+_UNDECIDED = {"SYSTEMERROR", "BANKERROR", "BIZERRNEEDRETRY"}
 
 
 def serialise(body: Mapping[str, Any] | None) -> bytes:
@@ -206,10 +208,10 @@ class BaseClient:
         """Return the error that an answer outside 2xx means: OutcomeUnknown, or one of APIError's kinds."""
         code, message, detail = error_of(raw)
         known: dict[str, Any] = {"code": code, "status": raw.status, "request_id": raw.request_id}
-        if not 400 <= raw.status < 500:
+        normal = normal_code(code)
+        if not 400 <= raw.status < 500 or normal in _UNDECIDED:
             return OutcomeUnknown(f"HTTP {raw.status} {code}: {message}", **known)
         known.update(verified=self._is_proven(raw), detail=detail, server_time=raw.server_time)
-        normal = normal_code(code)
         if raw.status == 429 or normal in _TOO_MANY:
             return RateLimited(message, retry_after=retry_after(raw, self.clock()), **known)
         if raw.status == 404 or _NOT_THERE.search(normal):
