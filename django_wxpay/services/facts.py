@@ -49,9 +49,9 @@ class Fact:
         return value[:longest] if isinstance(value, str) else ""
 
     def whole(self, path):
-        """An integer, None when absent or anything else."""
+        """An integer that a column can hold, None when absent or anything else."""
         value = self.get(path)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
     def time(self, name):
         """An RFC 3339 time as an aware datetime, None when absent or unreadable."""
@@ -182,8 +182,8 @@ def _learn(row, fact, changes):
 
 
 def _note_query(row, fact, **values):
-    """Whatever a query said, the next one has its usual distance."""
-    if fact.source == Source.QUERY:
+    """Whatever a query said, the next one has its usual distance; but only a later query confirms an end."""
+    if fact.source == Source.QUERY and not (row.is_final and fact.begun_at <= row.state_at):
         values["next_poll_at"] = polling.next_poll_at(row, row.state, fact.source)
     if values:
         type(row).objects.filter(pk=row.pk).update(**values)

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from .. import conf
-from ..client.errors import WxPayError
+from ..client.errors import RateLimited, WxPayError
 from ..models import Contract, Order, Refund, Source
 from . import failures, remote, transactions, wake
 
@@ -57,11 +57,24 @@ def claim(queryset, limit):
 
 
 def poll(queryset, sync, limit):
-    """Sync up to `limit` due rows, one after the other; returns how many. A failing one does not stop the rest."""
+    """Sync up to `limit` due rows, one after the other; returns how many were claimed.
+
+    A failing one does not stop the rest; a RateLimited stops those of its merchant.
+    """
+    held_until = timezone.now() + LEASE
     rows = claim(queryset, limit)
+    slowed = set()
     for row in rows:
+        if timezone.now() >= held_until:
+            break  # the rest is somebody else's by now
+        if row.mchid in slowed:
+            continue
         try:
             sync(row)
+        except RateLimited as error:
+            logger.warning("poll stopped merchant=%s error=%s", row.merchant, error)
+            slowed.add(row.mchid)
+            put_off(row)
         except WxPayError as error:
             logger.warning("poll failed %s=%s error=%s", row.subject, row.number, error)
             put_off(row)
@@ -69,6 +82,15 @@ def poll(queryset, sync, limit):
             failures.log(logger, error, "poll broke %s=%s", row.subject, row.number)
             put_off(row)
     return len(rows)
+
+
+def not_there(row, begun_at):
+    """A query begun at that time proved that WeChat Pay does not know the row: asked again later, unless final."""
+    known = type(row).objects.get(pk=row.pk)
+    values = {"synced_at": timezone.now()}
+    if not known.is_final or begun_at > known.state_at:  # else the confirmation of its end is still to come
+        values["next_poll_at"] = next_poll_at(known, known.state, Source.QUERY)
+    type(row).objects.filter(pk=row.pk, state=known.state).update(**values)
 
 
 def put_off(row):

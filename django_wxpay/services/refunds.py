@@ -271,7 +271,7 @@ def _mark_refunded(order, refund, fact):
 
 def _adopt(order, fact):
     """Somebody refunded elsewhere, in the merchant platform perhaps. It happened: recorded without a cap."""
-    amount = fact.get("amount.refund")
+    amount = fact.whole("amount.refund")
     known = _identity(order, order, fact) + [
         Known("out_trade_no", order.out_trade_no),
         Known("transaction_id", order.transaction_id),
@@ -279,8 +279,8 @@ def _adopt(order, fact):
         Known("amount.total", order.amount_total),
     ]
     differing = differences(fact, known)
-    if not isinstance(amount, int) or isinstance(amount, bool) or amount <= 0:
-        differing.append(("amount.refund", "a positive integer", amount))
+    if amount is None or amount <= 0:
+        differing.append(("amount.refund", "a positive integer", fact.get("amount.refund")))
     if not _refund_id(fact) and not fact.data.get("out_refund_no"):
         differing.append(("refund_id", "a number", None))
     if differing:
@@ -322,12 +322,14 @@ def look(refund):
     begun_at = timezone.now()
     try:
         with remote.client_of(refund) as client:
-            answer = client.refunds.query(out_refund_no=refund.out_refund_no, sub_mchid=refund.sub_mchid)
+            number = (
+                {"out_refund_no": refund.out_refund_no} if refund.out_refund_no else {"refund_id": refund.refund_id}
+            )
+            answer = client.refunds.query(**number, sub_mchid=refund.sub_mchid)
     except NotFound as error:
         if not error.verified:
             raise
-        Refund.objects.filter(pk=refund.pk).update(synced_at=timezone.now())
-        polling.put_off(refund)
+        polling.not_there(refund, begun_at)
         return False
     transactions.run(lambda: apply_refund(Fact.from_answer(refund, answer, source=Source.QUERY, begun_at=begun_at)))
     return True

@@ -83,19 +83,10 @@ def look(order):
     except NotFound as error:
         if not error.verified:
             raise
-        _not_there(order, begun_at)
+        polling.not_there(order, begun_at)  # the operation's own rule decides whether to send again
         return False
     transactions.run(lambda: apply_order(Fact.from_answer(order, answer, source=Source.QUERY, begun_at=begun_at)))
     return True
-
-
-def _not_there(order, begun_at):
-    """Nothing arrived, or nothing yet: the operation's own rule decides whether to send again."""
-    now = timezone.now()
-    row = Order.objects.get(pk=order.pk)
-    final = row.is_final and begun_at > row.state_at
-    later = None if final else polling.next_poll_at(row, row.state, Source.QUERY)
-    Order.objects.filter(pk=row.pk, state=row.state).update(synced_at=now, next_poll_at=later)
 
 
 def sync(order):
