@@ -10,7 +10,7 @@ from .. import conf
 from ..client.certificates import open_item
 from ..client.errors import WxPayError
 from ..models import MerchantState, PlatformCertificate
-from . import transactions
+from . import failures, transactions
 
 logger = logging.getLogger(__name__)
 PAUSE = timedelta(minutes=1)  # between two refreshes of a merchant, over all processes
@@ -72,14 +72,15 @@ def refresh_due():
     """Refresh every merchant whose certificates were not looked at for six hours; returns how many were."""
     done = 0
     for alias in conf.aliases():
-        merchant = conf.merchant(alias)
-        if not merchant.options["CERTIFICATES"] or not _is_due(_state_of(merchant)) or not _win_refresh(merchant):
-            continue
         try:
-            refresh(alias)
-            done += 1
+            merchant = conf.merchant(alias)
+            if merchant.options["CERTIFICATES"] and _is_due(_state_of(merchant)) and _win_refresh(merchant):
+                refresh(alias)
+                done += 1
         except WxPayError:
             continue  # logged and kept by refresh; the others have their turn
+        except Exception as error:
+            failures.log(logger, error, "certificates broke merchant=%s", alias)
     return done
 
 

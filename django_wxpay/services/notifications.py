@@ -227,16 +227,14 @@ def _set(row, values):
 def retry(notification):
     """Process a stored notification again; returns the refreshed row. A processed one is left alone.
 
-    Raises ProcessingFailed: a bug is still there, or no APIv3 key of now opens it.
+    Raises ProcessingFailed: a bug is still there, its merchant left the settings, or no APIv3 key of now opens it.
     """
-    merchant = conf.merchant(notification.merchant)
-    client = conf.client(merchant.alias)
 
     def work():
         row = Notification.objects.select_for_update().get(pk=notification.pk)
         if row.state != State.PROCESSED:
-            envelope = client.notifications.decode(bytes(row.body))
-            told, text = client.notifications.decrypt(envelope)
+            merchant, client = conf.merchant(row.merchant), conf.client(row.merchant)
+            told, text = client.notifications.decrypt(client.notifications.decode(bytes(row.body)))
             if row.event_type in HANDLERS or row.event_type.startswith(OUR_FAMILIES):
                 _process(row, merchant, told, text)
 

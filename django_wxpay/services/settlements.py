@@ -9,7 +9,7 @@ from django.utils import timezone
 from .. import conf
 from ..client.errors import WxPayError
 from ..models import Settlement
-from . import transactions
+from . import failures, transactions
 from .bills import china_today
 
 logger = logging.getLogger(__name__)
@@ -50,11 +50,13 @@ def fetch_due():
     """Fetch the settlements of every global merchant; returns how many records."""
     records = 0
     for alias in conf.aliases():
-        if conf.merchant(alias).region == "global":
-            try:
+        try:
+            if conf.merchant(alias).region == "global":
                 records += fetch(merchant=alias)
-            except WxPayError as error:
-                logger.warning("settlements not fetched merchant=%s: %s", alias, error)
+        except WxPayError as error:
+            logger.warning("settlements not fetched merchant=%s: %s", alias, error)
+        except Exception as error:
+            failures.log(logger, error, "settlements broke merchant=%s", alias)
     return records
 
 
