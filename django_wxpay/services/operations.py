@@ -47,7 +47,7 @@ class Ask:
         return type(row).objects.select_for_update().get(pk=row.pk)
 
     def send(self, client, operation, row):
-        """Send it, return the client's Answer."""
+        """Send it, return the client's Answer; None when a look at `row` gave the verdict and nothing was sent."""
         raise NotImplementedError
 
     def answered(self, row, fact, operation):
@@ -114,7 +114,8 @@ def asked_before(row, action, reference):
 
 def refuse_reuse(row, reference, wanted):
     """Raise ReferenceReused unless the row that the reference names was asked for with the same values."""
-    differing = [name for name, value in wanted.items() if getattr(row, name) != value]
+    # The reference, too: MariaDB may have found a row whose own differs in case.
+    differing = [name for name, value in {"reference": reference, **wanted}.items() if getattr(row, name) != value]
     if differing:
         raise ReferenceReused(reference, differing)
     return row
@@ -234,6 +235,9 @@ def send(operation):
     except Exception as error:
         _keep(operation, State.UNKNOWN, error)
         raise
+    if answer is None:
+        finish(operation, ask.verdict(row, operation))
+        return True
     _answered(ask, operation, answer)
     return True
 
@@ -302,7 +306,8 @@ def _keep(operation, state, error, soonest=SOONEST):
     """It stays open: to be sent (again), or to be found out."""
     now = timezone.now()
     age = now - operation.created_at
-    sent = operation.sent_at if state == State.UNKNOWN else None
+    never_arrived = state == State.PLANNED and getattr(error, "verified", True)  # an unsigned 429 proves nothing
+    sent = None if never_arrived else operation.sent_at
     Operation.objects.filter(pk=operation.pk, open_key__isnull=False).update(
         state=state,
         sent_at=sent,
@@ -332,13 +337,20 @@ def finish(operation, state, *, error_code="", error_message="", request_id=""):
 
 
 def settle(operation, row):
-    """Close an open operation when the row's state says how it ended; returns whether it is closed."""
+    """Close an open operation when the row's state says how it ended; returns whether it is closed.
+
+    One that looks refused may be under way all the same: the row is asked about again when it no longer can be.
+    """
     if operation.sent_at is None and not row.is_final:
         return False
     verdict = ASKS[operation.action].verdict(row, operation)
-    if verdict is not None:
-        finish(operation, verdict)
-    return verdict is not None
+    if verdict is None:
+        return False
+    in_flight_until = busy_until(operation)
+    finish(operation, verdict)
+    if verdict == State.REFUSED and in_flight_until is not None and in_flight_until > timezone.now():
+        type(row).objects.filter(pk=row.pk).update(next_poll_at=in_flight_until)
+    return True
 
 
 # What workers do
@@ -347,11 +359,15 @@ def settle(operation, row):
 def send_due(limit=100):
     """Send what is planned, find out what is unknown; returns how many were looked at."""
     due = Operation.objects.due().exclude(mchid__in=remote.slowed()).order_by("next_try_at")[:limit]
-    seen = 0
+    seen, slowed = 0, set()
     for operation in due:
+        if operation.mchid in slowed:
+            continue
         seen += 1
         try:
             advance(operation)
+        except RateLimited:
+            slowed.add(operation.mchid)
         except WxPayError as error:
             logger.warning("operation %s of %s %s: %s", operation.action, operation.subject, operation.object_id, error)
         except Exception as error:
@@ -365,6 +381,7 @@ def _put_off(operation):
     now = timezone.now()
     still_due = Operation.objects.due(now).filter(pk=operation.pk)
     still_due.update(next_try_at=now + min(max((now - operation.created_at) / 2, SOONEST), LATEST))
+    _tell_if_stuck(operation)
 
 
 def advance(operation, send_again=True):
@@ -390,11 +407,10 @@ def _send_planned(operation):
 
 
 def _take(operation):
-    """Hold an operation whose outcome is unknown (or whose sender died) while we query."""
+    """Hold an operation whose outcome is unknown (or whose sender died) while we query, if it still is due."""
     now = timezone.now()
     lease = now + timedelta(seconds=conf.merchant(operation.merchant).request_seconds)
-    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-    unknown = Operation.objects.filter(free, pk=operation.pk, open_key__isnull=False).exclude(state=State.PLANNED)
+    unknown = Operation.objects.due(now).filter(pk=operation.pk).exclude(state=State.PLANNED)
     return bool(unknown.update(state=State.UNKNOWN, leased_until=lease, next_try_at=lease))
 
 

@@ -187,6 +187,7 @@ def step(order):
     Called by whoever holds the row (its `next_poll_at`). Raises what the call raises.
     """
     order.refresh_from_db()
+    held_until = order.next_poll_at
     try:
         pending = operations.open_of(order)
         if pending is not None and pending.action == Action.REVERSE:
@@ -196,7 +197,7 @@ def step(order):
         else:
             sync(order)
     finally:
-        _schedule(order)
+        _schedule(order, held_until)
     return order
 
 
@@ -220,10 +221,10 @@ def _see_to(reversal, order):
         sync(order)
 
 
-def _schedule(order):
-    """However the step ended, there is a next one while the row is open."""
+def _schedule(order, held_until):
+    """However the step ended, there is a next one while the row is open: nobody waits until the hold runs out."""
     order.refresh_from_db()
-    if order.next_poll_at is not None and order.next_poll_at > timezone.now() + timedelta(seconds=60):
+    if order.next_poll_at is not None and order.next_poll_at == held_until:
         polling.put_off(order)
 
 

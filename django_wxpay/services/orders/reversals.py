@@ -81,6 +81,11 @@ class Reverse(operations.Ask):
     def send(self, client, operation, row):
         if row.product == Order.Product.MICROPAY:
             return client.orders.reverse_payment(**operation.fields)
+        # What becomes of a deduction that was paid and is reversed, the manual does not say.
+        if look(row):
+            row.refresh_from_db()
+            if self.verdict(row, operation) is not None:
+                return None
         return client.orders.reverse_deduction(**operation.fields)
 
     def answered(self, row, fact, operation):
