@@ -182,7 +182,7 @@ def advance_till(order):
 
 
 def step(order):
-    """The step that is due: query while the payer has time, reverse afterwards, else see to the reversal.
+    """The step that is due: query while the payer has time and once after it, then reverse, then see to the reversal.
 
     Called by whoever holds the row (its `next_poll_at`). Raises what the call raises.
     """
@@ -195,15 +195,21 @@ def step(order):
         elif _time_is_over(order):
             _give_up(order)
         else:
-            sync(order)
+            _ask(order)
     finally:
         _schedule(order, held_until)
     return order
 
 
+def _ask(order):
+    Order.objects.filter(pk=order.pk).update(asked_at=timezone.now())
+    sync(order)
+
+
 def _time_is_over(order):
+    """After the payer's time, and once somebody asked after it: what was paid in time is not sent back."""
     give_up_at = order.created_at + timedelta(seconds=conf.setting("TILL_GIVE_UP_SECONDS"))
-    return not order.is_final and give_up_at <= timezone.now()
+    return not order.is_final and order.asked_at is not None and order.asked_at >= give_up_at
 
 
 def _give_up(order):
