@@ -3,14 +3,14 @@
 import logging
 from datetime import date, timedelta
 
-from django.db.models import Q
+from django.db.models import Min, Q
 from django.utils import timezone
 
 from .. import conf
 from ..client.errors import WxPayError
 from ..models import Settlement
 from . import failures, transactions
-from .bills import china_today
+from .bills import REACH_DAYS, china_today
 
 logger = logging.getLogger(__name__)
 State = Settlement.State
@@ -21,22 +21,22 @@ AMOUNTS = ("settled", "unsettle", "pay", "refund", "net", "fee")
 def fetch(*, start=None, end=None, sub_mchid="", merchant="default"):
     """Fetch the payouts of the China days `start` to `end`, and all that waits for one; returns how many records.
 
-    The last ten days by default. sub_mchid (institution mode): that sub-merchant's, the institution's own when
-    empty. The same again changes nothing. Raises InvalidField, APIError, OutcomeUnknown, CalledInTransaction;
-    nothing is stored then.
+    The last ten days by default, more when something has waited for longer. sub_mchid (institution mode): that
+    sub-merchant's, the institution's own when empty. The same again changes nothing. Raises InvalidField, APIError,
+    OutcomeUnknown, CalledInTransaction; nothing is stored then.
 
     Source: APIv3 manual, "Query settlement", GET /v3/global/settle/settlements.
     """
     config = conf.merchant(merchant)
     transactions.refuse_inside("settlements.fetch outside of atomic()")
     end = end or china_today()
-    start = start or end - timedelta(days=LOOK_BACK_DAYS)
+    whose = {"mchid": config.mchid, "sub_mchid": sub_mchid}
+    start = start or _look_back(whose, end)
     listed = conf.client(config.alias).settlements
     settled = list(listed.iter_all(state=State.SETTLED, start=start, end=end, sub_mchid=sub_mchid))
     waiting = list(listed.iter_all(state=State.UNSETTLE, sub_mchid=sub_mchid))
 
     def work():
-        whose = {"mchid": config.mchid, "sub_mchid": sub_mchid}
         for state, records in ((State.SETTLED, settled), (State.UNSETTLE, waiting)):
             for record in records:
                 _keep(whose | {"merchant": config.alias}, state, record)
@@ -58,6 +58,14 @@ def fetch_due():
         except Exception as error:
             failures.log(logger, error, "settlements broke merchant=%s", alias)
     return records
+
+
+def _look_back(whose, end):
+    """As far as the oldest trade that still waits: its payout may have come while nobody asked."""
+    usual = end - timedelta(days=LOOK_BACK_DAYS)
+    waiting = Settlement.objects.filter(**whose, state=State.UNSETTLE)
+    oldest = waiting.aggregate(day=Min("trade_start_date"))["day"] or usual
+    return max(min(oldest, usual), end - timedelta(days=REACH_DAYS))
 
 
 def _keep(whose, state, record):

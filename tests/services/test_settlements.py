@@ -54,6 +54,15 @@ def test_what_was_paid_waits_for_its_payout_and_becomes_it(wxpay_sandbox):
     assert Settlement.objects.get().batch_id
 
 
+def test_a_payout_that_came_while_nobody_asked_is_found_weeks_later(wxpay_sandbox):
+    add(wxpay_sandbox, record(day(2)))
+    settlements.fetch_due()
+    add(wxpay_sandbox, record(day(2), batch_id="B1", paid_out=TODAY))
+    with time_machine.travel(datetime.now(CHINA) + timedelta(days=30)):
+        settlements.fetch_due()
+    assert states() == [("SETTLED", 990, 0)]
+
+
 def test_the_same_again_changes_nothing(wxpay_sandbox):
     add(wxpay_sandbox, record(day(3), batch_id="B1", paid_out=day(1)), record(day(1)))
     assert settlements.fetch() == 2
