@@ -9,6 +9,7 @@ transaction; the plain verb does that and sends it, and refuses to run inside a 
 from . import (
     bills,
     certificates,
+    checkout,
     contracts,
     discrepancies,
     notifications,
@@ -23,6 +24,7 @@ from . import (
 __all__ = [
     "bills",
     "certificates",
+    "checkout",
     "contracts",
     "discrepancies",
     "notifications",

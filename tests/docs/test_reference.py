@@ -31,7 +31,9 @@ OPEN_STATES = {
     models.Settlement: {"UNSETTLE"},
     **{model: set(model.State.values) - set(model.FINAL) for model in WIRE_MODELS},
 }
-FOR_SHOPS = ("contracts", "orders", "refunds", "bills", "settlements", "certificates", "discrepancies", "timeline")
+FOR_SHOPS = (
+    "contracts", "checkout", "orders", "refunds", "bills", "settlements", "certificates", "discrepancies", "timeline",
+)  # fmt: skip
 INNER = {"look", "record", "query", "china_today"}  # public among services, of no use to a shop
 TABLE = "Every open state and the rule that ends it"
 
