@@ -15,6 +15,7 @@ from . import failures, transactions
 logger = logging.getLogger(__name__)
 PAUSE = timedelta(minutes=1)  # between two refreshes of a merchant, over all processes
 FRESH = timedelta(hours=6)  # WeChat Pay wants the list looked at more often than every 12 hours
+GRACE = timedelta(days=2)  # an outgoing certificate may be used for a day after its end, and clocks differ
 QUICK_SECONDS = 1  # to connect, and again to read: a notification waits for it
 
 
@@ -22,10 +23,14 @@ class KeyStore:
     """Where every process' key ring finds platform certificates."""
 
     def load(self, alias):
-        """The stored certificates of a merchant: {serial: certificate}. What no APIv3 key opens is left out."""
+        """The stored certificates of a merchant: {serial: certificate}.
+
+        What ended some days ago, and what no APIv3 key opens, is left out.
+        """
         client = conf.client(alias)
         keys = {}
-        for row in PlatformCertificate.objects.filter(mchid=client.identity.mchid):
+        stored = PlatformCertificate.objects.filter(mchid=client.identity.mchid)
+        for row in stored.filter(expire_time__gt=timezone.now() - GRACE):
             try:
                 keys[row.serial_no] = open_item(client.identity, row.item).certificate
             except WxPayError as error:

@@ -173,7 +173,7 @@ def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchi
     answer = _query(contract)
 
     def work():
-        known = Contract.objects.filter(mchid=config.mchid, out_contract_code=out_contract_code).first()
+        known = named(Contract.objects.filter(mchid=config.mchid), out_contract_code=out_contract_code)
         if known is None:
             contract.pk = None  # this may be the second try
             contract.user_display_name = str(answer.data.get("user_display_name", ""))[:32]
@@ -254,13 +254,16 @@ def look(contract):
 def sync(contract):
     """Query WeChat Pay and record what it says; returns the refreshed row.
 
-    Raises APIError, OutcomeUnknown. A contract that nobody signed in time becomes EXPIRED.
+    Raises APIError, OutcomeUnknown. A contract that nobody signed in time becomes EXPIRED; an unsigned "not found"
+    suffices for that when it has WeChat Pay's code, for a later signature would still be heard of.
 
     Source: APIv3 manual, auto-debit, "Query contract", GET /v3/global/papay/contracts/….
     """
     try:
         look(contract)
-    except NotFound:
+    except NotFound as error:
+        if not error.code:  # some gateway's 404
+            raise
         _not_there(contract)
     contract.refresh_from_db()
     return contract

@@ -79,7 +79,7 @@ def register(ask):
 # Writing down
 
 
-def plan(row, action, fields, *, reference=None, by=None, supersede=(), not_before=None):
+def plan(row, action, fields, *, reference=None, by=None, supersede=()):
     """Write down what will be asked, as `row.operation`. Joins the caller's transaction, which holds the row's lock.
 
     supersede: actions whose open operation gives way to this one, once no request of it can be under way.
@@ -97,7 +97,7 @@ def plan(row, action, fields, *, reference=None, by=None, supersede=(), not_befo
                 reference=reference,
                 fields=fields,
                 requested_by=by,
-                next_try_at=not_before or timezone.now(),
+                next_try_at=timezone.now(),
                 open_key=f"{row.subject}:{row.pk}",
             )
     except IntegrityError:
@@ -201,6 +201,11 @@ def send(operation):
     ask, row = ASKS[operation.action], row_of(operation)
     try:
         with remote.client_of(row) as client:
+            if timezone.now() > operation.sent_at + timedelta(seconds=conf.SLACK_SECONDS):
+                logger.error(
+                    "not sent: the process slept after its claim action=%s pk=%s", operation.action, operation.pk
+                )
+                return False  # nobody waits for this request any more, it would come out of the blue
             answer = ask.send(client, operation, row)
     except InvalidField as error:
         _refused(ask, operation, error)
@@ -243,7 +248,7 @@ def send(operation):
 
 
 def _claim(operation):
-    """Become the one who sends it: PLANNED and free, or leased to this very caller."""
+    """Become the one who sends it: PLANNED, due and free, or leased to this very caller."""
     ask = ASKS[operation.action]
 
     def work():
@@ -253,9 +258,12 @@ def _claim(operation):
         if wait is not None:
             Operation.objects.filter(pk=operation.pk, state=State.PLANNED).update(next_try_at=wait, leased_until=None)
             return None
-        free = Q(leased_until__isnull=True) | Q(leased_until__lte=now) | Q(leased_until=operation.leased_until)
+        free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+        mine = free & Q(next_try_at__lte=now)
+        if operation.leased_until is not None:
+            mine |= Q(leased_until=operation.leased_until)
         lease = now + timedelta(seconds=remote.merchant_of(row).request_seconds)
-        won = Operation.objects.filter(free, pk=operation.pk, state=State.PLANNED, open_key__isnull=False).update(
+        won = Operation.objects.filter(mine, pk=operation.pk, state=State.PLANNED, open_key__isnull=False).update(
             state=State.SENT, sent_at=now, attempts=F("attempts") + 1, leased_until=lease, next_try_at=lease
         )
         return (now, lease) if won else None
@@ -411,7 +419,10 @@ def _take(operation):
     now = timezone.now()
     lease = now + timedelta(seconds=conf.merchant(operation.merchant).request_seconds)
     unknown = Operation.objects.due(now).filter(pk=operation.pk).exclude(state=State.PLANNED)
-    return bool(unknown.update(state=State.UNKNOWN, leased_until=lease, next_try_at=lease))
+    if not unknown.update(state=State.UNKNOWN, leased_until=lease, next_try_at=lease):
+        return False
+    operation.refresh_from_db()  # somebody may have sent it again since it was listed
+    return True
 
 
 def _find_out(operation, send_again):

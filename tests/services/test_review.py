@@ -10,10 +10,21 @@ from django.utils import timezone
 from django_wxpay import conf
 from django_wxpay.client.errors import APIError, OutcomeUnknown, RateLimited
 from django_wxpay.exceptions import OperationPending, OrderPaid, ReferenceReused
-from django_wxpay.models import Discrepancy, MerchantState, Notification, Operation, Order, Refund, Source
+from django_wxpay.models import (
+    Contract,
+    Discrepancy,
+    MerchantState,
+    Notification,
+    Operation,
+    Order,
+    PlatformCertificate,
+    Refund,
+    Source,
+)
 from django_wxpay.sandbox.special import CODE_PREFIX, PAYMENT_AMOUNTS
 from django_wxpay.services import (
     certificates,
+    contracts,
     notifications,
     operations,
     orders,
@@ -279,3 +290,69 @@ def test_a_reference_that_differs_in_case_only_is_not_the_same(wxpay_sandbox):
     order = make_order(reference="m-1")
     with pytest.raises(ReferenceReused):
         operations.refuse_reuse(order, "M-1", {"amount_total": order.amount_total})
+
+
+# whoever was away for too long
+
+
+def test_a_sender_that_slept_before_sending_does_not_send_any_more(wxpay_sandbox, contract, clock, monkeypatch):
+    """A machine that was suspended: meanwhile the order may have been reversed and charged under another number."""
+    order = orders.plan_deduction(contract, **ASKED)
+    claim = operations._claim
+
+    def sleep_after(operation):
+        won = claim(operation)
+        clock.shift(timedelta(hours=2))
+        return won
+
+    monkeypatch.setattr(operations, "_claim", sleep_after)
+    assert not operations.send(order.operation)
+    assert ("POST", DEDUCT) not in wxpay_sandbox.calls
+    monkeypatch.undo()
+    operations.send_due()
+    assert fresh(order).state == "SUCCESS"
+
+
+def test_what_another_worker_sent_again_meanwhile_counts_as_under_way(wxpay_sandbox, contract, later):
+    """A worker with an old list in hand."""
+    wxpay_sandbox.fault("closed_connection", DEDUCT, method="POST", times=2)
+    with pytest.raises(OutcomeUnknown):
+        orders.deduct(contract, **ASKED)
+    hour = timedelta(hours=1)
+    Operation.objects.filter(action="DEDUCT").update(sent_at=timezone.now() - hour, next_try_at=timezone.now())
+    in_hand = Operation.objects.get(action="DEDUCT")
+    operations.send_due()  # another worker
+    Operation.objects.filter(action="DEDUCT").update(next_try_at=timezone.now())
+    operations.advance(in_hand)
+    assert wxpay_sandbox.calls.count(("POST", DEDUCT)) == 2
+
+
+def test_what_another_worker_was_told_to_send_later_is_sent_later(wxpay_sandbox, contract):
+    order = orders.plan_deduction(contract, **ASKED)
+    in_hand = Operation.objects.of(order).get()
+    Operation.objects.of(order).update(next_try_at=timezone.now() + timedelta(minutes=1))
+    operations.advance(in_hand)
+    assert ("POST", DEDUCT) not in wxpay_sandbox.calls
+
+
+# contracts
+
+
+def test_a_404_of_some_gateway_ends_no_session(wxpay_sandbox, monkeypatch):
+    contract = contracts.sign(plan_id=12345, user_display_name="Li M.")
+    Contract.objects.update(expired_time=timezone.now() - timedelta(hours=1))
+    monkeypatch.setattr(type(conf.client("default")), "_is_proven", lambda self, raw: False)
+    wxpay_sandbox.fault("refuse", "/v3/global/papay/contracts/out-contract-code", status=404, code="")
+    with pytest.raises(APIError):
+        contracts.sync(contract)
+    assert fresh(contract).state == "PENDING"
+
+
+# certificates
+
+
+def test_a_certificate_that_ended_long_ago_proves_nothing(wxpay_sandbox):
+    certificates.refresh("default")
+    assert certificates.KeyStore().load("default")
+    PlatformCertificate.objects.update(expire_time=timezone.now() - timedelta(days=3))
+    assert certificates.KeyStore().load("default") == {}
