@@ -9,6 +9,7 @@ from ..models import Discrepancy, Source
 from . import transitions
 
 
+@transaction.atomic
 def record(kind, row, *, ours="", theirs="", about=None):
     """Note that something does not fit `row`; the same again only counts. Joins the caller's transaction."""
     about = about or row.subject

@@ -11,6 +11,7 @@ from django.utils import timezone
 from .. import conf
 from ..client.errors import RateLimited
 from ..models import MerchantState
+from . import transactions
 
 logger = logging.getLogger(__name__)
 LONGEST_STEP = 9  # 2⁹ s, about eight minutes
@@ -29,7 +30,11 @@ def merchant_of(row):
 
 @contextmanager
 def client_of(row):
-    """The client to ask about this row. A RateLimited makes every process go easy on this merchant."""
+    """The client to ask about this row, never inside a transaction.
+
+    A RateLimited makes every process go easy on this merchant.
+    """
+    transactions.refuse_inside("polling.plan_query")
     merchant = merchant_of(row)
     try:
         yield conf.client(merchant.alias)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from django_wxpay import conf
 from django_wxpay.client.errors import APIError, OutcomeUnknown, RateLimited
-from django_wxpay.exceptions import OperationPending, OrderPaid, ReferenceReused
+from django_wxpay.exceptions import CalledInTransaction, OperationPending, OrderPaid, ReferenceReused
 from django_wxpay.models import (
     Contract,
     Discrepancy,
@@ -25,6 +25,7 @@ from django_wxpay.sandbox.special import CODE_PREFIX, PAYMENT_AMOUNTS
 from django_wxpay.services import (
     certificates,
     contracts,
+    discrepancies,
     notifications,
     operations,
     orders,
@@ -131,9 +132,12 @@ def test_a_query_begun_before_the_end_does_not_count_as_its_confirmation(wxpay_s
 def test_a_reversal_that_arrives_after_all_is_heard_of(wxpay_sandbox, clock):
     """Its answer is lost, a query meanwhile says paid, and then it is carried out: the money went back."""
     order = orders.pay_by_code(auth_code=f"{CODE_PREFIX}0011", **ASKED | {"description": "Coffee"})
-    clock.shift(timedelta(seconds=46))
     wxpay_sandbox.fault("closed_connection", "*/reverse")
+    clock.shift(timedelta(seconds=46))
     orders.advance_till(order)
+    clock.shift(timedelta(seconds=6))
+    orders.advance_till(order)
+    assert Operation.objects.open().get().action == "REVERSE"
     wxpay_sandbox.wechat.orders.become(wxpay_sandbox.wechat.orders.get(order.out_trade_no), "SUCCESS", 0)
     clock.shift(timedelta(seconds=6))
     orders.advance_till(order)
@@ -356,3 +360,25 @@ def test_a_certificate_that_ended_long_ago_proves_nothing(wxpay_sandbox):
     assert certificates.KeyStore().load("default")
     PlatformCertificate.objects.update(expire_time=timezone.now() - timedelta(days=3))
     assert certificates.KeyStore().load("default") == {}
+
+
+# transactions
+
+
+@pytest.mark.scenario("S29")
+@pytest.mark.parametrize("make, sync", [(make_contract, contracts.sync), (make_order, orders.sync)])
+def test_not_even_a_query_is_sent_inside_a_transaction(wxpay_sandbox, make, sync):
+    row = make()
+    with pytest.raises(CalledInTransaction), transaction.atomic():
+        sync(row)
+    assert wxpay_sandbox.calls == []
+
+
+def test_what_does_not_fit_and_its_news_are_written_together(wxpay_sandbox, monkeypatch):
+    def killed(*args, **known):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(discrepancies.transitions, "record", killed)
+    with pytest.raises(KeyboardInterrupt):
+        discrepancies.record(Discrepancy.Kind.STUCK, make_order())
+    assert not Discrepancy.objects.exists()

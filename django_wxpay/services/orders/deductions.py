@@ -10,15 +10,13 @@ from ...client import fields
 from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
 from ...models import Action, Contract, Operation, Order
 from .. import operations, polling, remote
-from ..facts import move
 from ..numbers import new_number
-from .facts import apply_order, look
+from .charges import Charge
+from .facts import apply_order
 from .reversals import reverse
 
 State = Order.State
 CONTRACT_GONE = ("CONTRACT_NOT_EXIST", "NO_AUTH")  # missing or terminated: a query of the contract tells
-# These say that the number is known there: a query tells the truth.
-LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
 
 
 def plan_deduction(contract, *, amount, currency, description, reference, attach="", goods_tag="", by=None):
@@ -157,7 +155,7 @@ def _asked_as(contract, reference, wanted):
 
 
 @operations.register
-class Deduct(operations.Ask):
+class Deduct(Charge):
     action = Action.DEDUCT
 
     def send(self, client, operation, row):
@@ -167,19 +165,6 @@ class Deduct(operations.Ask):
         return apply_order(fact)
 
     def refused(self, row, error, operation):
-        if error.means(*LOOK_FIRST):
-            return Operation.State.UNKNOWN
-        if not row.is_final:
-            if error.means(*CONTRACT_GONE):
-                transaction.on_commit(lambda: polling.plan_query(row.contract))
-            changes = {"error_code": error.code[:64]}
-            move(row, State.REFUSED, operations.refusal(row, operation), changes, note=str(error)[:256])
-        return Operation.State.REFUSED
-
-    def look(self, row):
-        return look(row)
-
-    def verdict(self, row, operation):
-        if row.state == State.REFUSED:
-            return Operation.State.REFUSED
-        return None if row.state == State.CREATED else Operation.State.DONE
+        if error.means(*CONTRACT_GONE):
+            transaction.on_commit(lambda: polling.plan_query(row.contract), robust=True)
+        return super().refused(row, error, operation)

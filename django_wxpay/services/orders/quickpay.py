@@ -18,17 +18,16 @@ from ... import conf
 from ...client import fields
 from ...client.errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent
 from ...exceptions import OperationPending
-from ...models import Action, Operation, Order
+from ...models import Action, Order
 from .. import operations, polling, transactions
 from ..facts import move
 from ..numbers import new_number
-from .facts import apply_order, look, sync
+from .charges import Charge
+from .facts import apply_order, sync
 from .reversals import plan_reversal
 
 logger = logging.getLogger(__name__)
 State = Order.State
-# These say that the number is known there: a query tells the truth.
-LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
 
 
 @sensitive_variables("auth_code", "asked")
@@ -134,7 +133,7 @@ def _asked_as(config, reference, wanted):
 
 
 @operations.register
-class Pay(operations.Ask):
+class Pay(Charge):
     action = Action.PAY
     resend = False
     needs_caller = True
@@ -147,22 +146,6 @@ class Pay(operations.Ask):
         if "trade_state" in fact.data:
             return apply_order(fact)
         return move(row, State.USERPAYING, fact, {})  # an error object that says so, in place of an order
-
-    def refused(self, row, error, operation):
-        if error.means(*LOOK_FIRST):
-            return Operation.State.UNKNOWN
-        if not row.is_final:
-            changes = {"error_code": error.code[:64]}
-            move(row, State.REFUSED, operations.refusal(row, operation), changes, note=str(error)[:256])
-        return Operation.State.REFUSED
-
-    def look(self, row):
-        return look(row)
-
-    def verdict(self, row, operation):
-        if row.state == State.REFUSED:
-            return Operation.State.REFUSED
-        return None if row.state == State.CREATED else Operation.State.DONE
 
 
 # Afterwards

@@ -1,0 +1,30 @@
+"""What asking for a payment has in common, whichever way it is asked."""
+
+from ...models import Operation, Order
+from .. import operations
+from ..facts import move
+from .facts import look
+
+State = Order.State
+# These say that the number is known there: a query tells the truth.
+LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
+
+
+class Charge(operations.Ask):
+    """An ask after which an order is paid, or refused, or still open."""
+
+    def refused(self, row, error, operation):
+        if error.means(*LOOK_FIRST):
+            return Operation.State.UNKNOWN
+        if not row.is_final:
+            changes = {"error_code": error.code[:64]}
+            move(row, State.REFUSED, operations.refusal(row, operation), changes, note=str(error)[:256])
+        return Operation.State.REFUSED
+
+    def look(self, row):
+        return look(row)
+
+    def verdict(self, row, operation):
+        if row.state == State.REFUSED:
+            return Operation.State.REFUSED
+        return None if row.state == State.CREATED else Operation.State.DONE
