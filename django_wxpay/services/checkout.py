@@ -9,7 +9,7 @@ from .. import conf
 from ..client.errors import InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
 from ..exceptions import ContractNotSigned, OperationPending, ReferenceReused
 from ..models import Action, Contract, Operation
-from . import contracts, operations
+from . import asks, contracts, operations
 
 State = Contract.State
 STILL_USEFUL = timedelta(seconds=30)  # a session about to end is no use to a customer
@@ -55,7 +55,7 @@ def end_contract(contract, *, by):
     except (OutcomeUnknown, RateLimited, RequestNotSent):
         return _fresh(contract)
     except OperationPending:
-        pending = operations.open_of(contract)
+        pending = asks.open_of(contract)
         if pending is None or pending.action != Action.TERMINATE:
             raise
         return _fresh(contract)
@@ -91,7 +91,7 @@ def _at_hand(user, offer):
         appid=merchant.appid,
         sub_appid=sub_appid,
     )
-    return next((row for row in sessions if row.can_launch or operations.open_of(row)), None)
+    return next((row for row in sessions if row.can_launch or asks.open_of(row)), None)
 
 
 def _fresh(row):

@@ -12,7 +12,7 @@ from ..client.contracts import for_channel
 from ..client.errors import NotFound
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
 from ..models import Action, Contract, Operation, Outcome, Source
-from . import operations, polling, remote, transactions
+from . import asks, operations, polling, remote, transactions
 from .facts import Applied, Fact, Known, differences, identity, move, named, refuse
 from .numbers import new_number
 
@@ -120,8 +120,8 @@ def _asked_as(config, reference, wanted):
     return operations.refuse_reuse(known, reference, wanted) if known else None
 
 
-@operations.register
-class Sign(operations.Ask):
+@asks.register
+class Sign(asks.Ask):
     action = Action.SIGN
     harmless = True  # another session under the same number
 
@@ -138,7 +138,7 @@ class Sign(operations.Ask):
 
     def refused(self, row, error, operation):
         if row.state == State.PENDING:
-            move(row, State.EXPIRED, operations.refusal(row, operation), {}, note=f"{error}"[:256])
+            move(row, State.EXPIRED, asks.refusal(row, operation), {}, note=f"{error}"[:256])
         return Operation.State.REFUSED
 
     def look(self, row):
@@ -342,8 +342,8 @@ def terminate(contract, **asked):
     return operations.carry_out(plan_termination, contract, **asked)
 
 
-@operations.register
-class Terminate(operations.Ask):
+@asks.register
+class Terminate(asks.Ask):
     action = Action.TERMINATE
     harmless = True
 

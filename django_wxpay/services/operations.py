@@ -1,6 +1,6 @@
 """What we ask of WeChat Pay: written down first, sent once, its outcome recorded, its doubts resolved by queries.
 
-Each kind of ask is an `Ask`, registered by its subject's module. The life of an operation:
+Each kind of ask is an `asks.Ask`; how one ends is in `outcomes`. The life of an operation:
 
     PLANNED ── send ──► SENT ── verified 2xx ──► DONE
        ▲                 ├───── verified 4xx ──► REFUSED
@@ -10,7 +10,6 @@ Each kind of ask is an `Ask`, registered by its subject's module. The life of an
 
 import logging
 from datetime import timedelta
-from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
@@ -19,61 +18,13 @@ from django.utils import timezone
 from .. import conf
 from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent, WxPayError
 from ..exceptions import OperationPending, ReferenceReused
-from ..models import SUBJECTS, Discrepancy, Operation, Outcome, Source
-from . import discrepancies, failures, remote, transactions, wake
+from ..models import Operation, Outcome
+from . import failures, outcomes, remote, transactions, wake
+from .asks import ASKS, row_of
 from .facts import Fact
 
 logger = logging.getLogger(__name__)
 State = Operation.State
-ASKS: dict[str, "Ask"] = {}
-SOONEST, LATEST = timedelta(seconds=5), timedelta(hours=1)
-
-
-class Ask:
-    """How one kind of operation is sent, understood and, when its outcome is unknown, found out."""
-
-    action: Any
-    resend = True  # whether the same request may be sent again once it is proved that it never arrived
-    harmless = False  # whether it may be sent twice even while the first may be under way
-    needs_caller = False  # whether only its caller can send it (it knows what is never stored)
-    pause = timedelta(minutes=5)  # before a "not now" is asked again
-
-    def wait_until(self, operation, row):
-        """When it may be sent, None for now. Called in a transaction that may lock what decides it."""
-        return None
-
-    def lock(self, row):
-        """The row, locked afresh, after whatever the order of locks puts before it."""
-        return type(row).objects.select_for_update().get(pk=row.pk)
-
-    def send(self, client, operation, row):
-        """Send it, return the client's Answer; None when a look at `row` gave the verdict and nothing was sent."""
-        raise NotImplementedError
-
-    def answered(self, row, fact, operation):
-        """Apply the answer of a 2xx through the subject's door; returns its `Applied`."""
-        raise NotImplementedError
-
-    def refused(self, row, error, operation):
-        """Record that WeChat Pay verifiably refused (or that our own field check did).
-
-        Returns how the operation ends: REFUSED, DONE (it was so already), UNKNOWN (a query must tell), or PLANNED
-        (not now: the same again after `pause`).
-        """
-        raise NotImplementedError
-
-    def look(self, row):
-        """Query the row's truth and apply it; returns whether WeChat Pay knows it. Raises client errors."""
-        raise NotImplementedError
-
-    def verdict(self, row, operation):
-        """What the row's state says about this ask: DONE, REFUSED, or None while it says nothing."""
-        raise NotImplementedError
-
-
-def register(ask):
-    ASKS[ask.action] = ask()
-    return ask
 
 
 # Writing down
@@ -124,11 +75,11 @@ def refuse_reuse(row, reference, wanted):
 def refuse_if_pending(row, supersede=()):
     """Raise OperationPending while something is open for this row; what its state settles is closed first."""
     pending = Operation.objects.of(row).open().first()
-    if pending is None or settle(pending, row):
+    if pending is None or outcomes.settle(pending, row):
         return
     if pending.action in supersede:
-        in_flight_until = busy_until(pending)
-        if (in_flight_until is None or in_flight_until <= timezone.now()) and _give_up(pending):
+        in_flight_until = outcomes.busy_until(pending)
+        if (in_flight_until is None or in_flight_until <= timezone.now()) and outcomes.give_up(pending):
             return
         in_flight_until = in_flight_until or timezone.now()
         raise OperationPending(
@@ -139,25 +90,6 @@ def refuse_if_pending(row, supersede=()):
         f"{pending.get_action_display()} of {row.subject} {row.number} has no outcome yet ({pending.state}). "
         "Nothing was sent; it is being found out, try again when it is known."
     )
-
-
-def _give_up(operation):
-    """Close an operation for the sake of another; False when somebody began to send it at this moment."""
-    state = State.REFUSED if operation.sent_at is None else State.UNKNOWN
-    as_seen = Operation.objects.filter(pk=operation.pk, state=operation.state, attempts=operation.attempts)
-    gone = as_seen.filter(open_key__isnull=False).update(
-        state=state, open_key=None, leased_until=None, next_try_at=None, finished_at=timezone.now(),
-        error_message="given up for another request",
-    )  # fmt: skip
-    return bool(gone)
-
-
-def busy_until(operation):
-    """Until when a request of this operation may be under way; None when none was ever sent or leased."""
-    if operation.sent_at is None:
-        return operation.leased_until
-    window = timedelta(seconds=conf.merchant(operation.merchant).request_seconds)
-    return max(operation.sent_at + window, operation.leased_until or operation.sent_at)
 
 
 # Sending
@@ -212,14 +144,14 @@ def send(operation):
         raise
     except (RateLimited, RequestNotSent) as error:
         if not ask.needs_caller:
-            _keep(operation, State.PLANNED, error)
+            outcomes.keep(operation, State.PLANNED, error)
         elif getattr(error, "verified", True):
             _refused(ask, operation, error)
         else:
-            _keep(operation, State.UNKNOWN, error)
+            outcomes.keep(operation, State.UNKNOWN, error)
         raise
     except OutcomeUnknown as error:
-        _keep(operation, State.UNKNOWN, error)
+        outcomes.keep(operation, State.UNKNOWN, error)
         raise
     except APIError as error:
         ended = _refused(ask, operation, error) if error.verified else State.UNKNOWN
@@ -228,9 +160,9 @@ def send(operation):
         if ended == State.REFUSED:
             raise
         if ended == State.PLANNED:
-            _keep(operation, State.PLANNED, error, ask.pause)
+            outcomes.keep(operation, State.PLANNED, error, ask.pause)
             raise
-        _keep(operation, State.UNKNOWN, error)
+        outcomes.keep(operation, State.UNKNOWN, error)
         if not error.verified:
             raise
         raise OutcomeUnknown(
@@ -238,10 +170,10 @@ def send(operation):
             "It is being queried; do not ask again under another number."
         ) from error
     except Exception as error:
-        _keep(operation, State.UNKNOWN, error)
+        outcomes.keep(operation, State.UNKNOWN, error)
         raise
     if answer is None:
-        finish(operation, ask.verdict(row, operation))
+        outcomes.finish(operation, ask.verdict(row, operation))
         return True
     _answered(ask, operation, answer)
     return True
@@ -282,12 +214,12 @@ def _answered(ask, operation, answer):
         applied = ask.answered(row, fact, operation)
         fits = applied.outcome not in (Outcome.REFUSED, Outcome.UNKNOWN_ROW)
         if fits:
-            finish(operation, State.DONE, request_id=answer.request_id)
+            outcomes.finish(operation, State.DONE, request_id=answer.request_id)
         return fits
 
     if not transactions.run(work):
         error = OutcomeUnknown(f"The answer to {operation.action} does not fit our row; it is being queried.")
-        _keep(operation, State.UNKNOWN, error)
+        outcomes.keep(operation, State.UNKNOWN, error)
         raise error
 
 
@@ -300,65 +232,12 @@ def _refused(ask, operation, error):
         if ended in (State.REFUSED, State.DONE):
             message = str(getattr(error, "message", error))
             request_id = getattr(error, "request_id", "")
-            finish(operation, ended, error_code=_code(error), error_message=message, request_id=request_id)
+            outcomes.finish(
+                operation, ended, error_code=outcomes.code_of(error), error_message=message, request_id=request_id
+            )
         return ended
 
     return transactions.run(work)
-
-
-def _code(error):
-    return (error.code if isinstance(error, WxPayError) and error.code else type(error).__name__)[:64]
-
-
-def _keep(operation, state, error, soonest=SOONEST):
-    """It stays open: to be sent (again), or to be found out."""
-    now = timezone.now()
-    age = now - operation.created_at
-    never_arrived = state == State.PLANNED and getattr(error, "verified", True)  # an unsigned 429 proves nothing
-    sent = None if never_arrived else operation.sent_at
-    Operation.objects.filter(pk=operation.pk, open_key__isnull=False).update(
-        state=state,
-        sent_at=sent,
-        leased_until=None,
-        next_try_at=now + min(max(age / 2, soonest), LATEST),
-        error_code=_code(error),
-        error_message=str(error)[:256],
-        request_id=(getattr(error, "request_id", "") or "")[:128],
-    )
-    operation.refresh_from_db()
-    what = (operation.action, operation.subject, operation.object_id, state, operation.error_code)
-    logger.warning("operation open action=%s %s=%s state=%s error=%s", *what)
-    _tell_if_stuck(operation)
-
-
-def finish(operation, state, *, error_code="", error_message="", request_id=""):
-    """Close an operation; nothing happens when it is closed already."""
-    values = {"state": state, "open_key": None, "leased_until": None, "next_try_at": None}
-    values |= {"finished_at": timezone.now()}
-    if error_code or error_message or state == State.DONE:
-        values |= {"error_code": error_code[:64], "error_message": error_message[:256]}
-    if request_id:
-        values["request_id"] = request_id[:128]
-    Operation.objects.filter(pk=operation.pk, open_key__isnull=False).update(**values)
-    for name, value in values.items():
-        setattr(operation, name, value)
-
-
-def settle(operation, row):
-    """Close an open operation when the row's state says how it ended; returns whether it is closed.
-
-    One that looks refused may be under way all the same: the row is asked about again when it no longer can be.
-    """
-    if operation.sent_at is None and not row.is_final:
-        return False
-    verdict = ASKS[operation.action].verdict(row, operation)
-    if verdict is None:
-        return False
-    in_flight_until = busy_until(operation)
-    finish(operation, verdict)
-    if verdict == State.REFUSED and in_flight_until is not None and in_flight_until > timezone.now():
-        type(row).objects.filter(pk=row.pk).update(next_poll_at=in_flight_until)
-    return True
 
 
 # What workers do
@@ -380,16 +259,8 @@ def send_due(limit=100):
             logger.warning("operation %s of %s %s: %s", operation.action, operation.subject, operation.object_id, error)
         except Exception as error:
             failures.log(logger, error, "operation broke pk=%s", operation.pk)
-            _put_off(operation)
+            outcomes.put_off(operation)
     return seen
-
-
-def _put_off(operation):
-    """It broke before it was sent: others have their turn, were there a hundred like it."""
-    now = timezone.now()
-    still_due = Operation.objects.due(now).filter(pk=operation.pk)
-    still_due.update(next_try_at=now + min(max((now - operation.created_at) / 2, SOONEST), LATEST))
-    _tell_if_stuck(operation)
 
 
 def advance(operation, send_again=True):
@@ -404,12 +275,12 @@ def advance(operation, send_again=True):
 
 
 def _send_planned(operation):
-    if settle(operation, row_of(operation)):
+    if outcomes.settle(operation, row_of(operation)):
         return
     ask = ASKS[operation.action]
     if not ask.needs_caller:
         send(operation)
-    elif _give_up(operation):  # its caller died before it was sent, and nobody else can send it
+    elif outcomes.give_up(operation):  # its caller died before it was sent, and nobody else can send it
         never_sent = RequestNotSent("Its process ended before it was sent.")
         transactions.run(lambda: ask.refused(ask.lock(row_of(operation)), never_sent, operation))
 
@@ -428,22 +299,26 @@ def _take(operation):
 def _find_out(operation, send_again):
     """Query; then DONE, REFUSED, sent again with the same fields, or asked again later."""
     ask, row = ASKS[operation.action], row_of(operation)
-    if settle(operation, row):
+    if outcomes.settle(operation, row):
         return
     try:
-        ask.look(row)
+        is_known = ask.look(row)
     except WxPayError as error:  # an unsigned "not found" is one of them: it proves nothing
-        _keep(operation, State.UNKNOWN, error)
+        outcomes.keep(operation, State.UNKNOWN, error)
+        if isinstance(error, RateLimited):
+            raise
         return
     row.refresh_from_db()
-    if settle(operation, row):
+    if outcomes.settle(operation, row):
         return
-    if ask.resend and (ask.harmless or not _under_way(operation)):
+    never_arrived = not is_known and not outcomes.is_under_way(operation)
+    if ask.resend and (ask.harmless or never_arrived):
         _plan_again(operation)
         if send_again:
             send(operation)
-    else:
-        _keep(operation, State.UNKNOWN, OutcomeUnknown("WeChat Pay knows nothing of it yet."))
+        return
+    why = "What WeChat Pay says of it does not fit our row." if is_known else "WeChat Pay knows nothing of it yet."
+    outcomes.keep(operation, State.UNKNOWN, OutcomeUnknown(why))
 
 
 def _plan_again(operation):
@@ -452,29 +327,3 @@ def _plan_again(operation):
         state=State.PLANNED, leased_until=None, next_try_at=timezone.now()
     )
     operation.refresh_from_db()
-
-
-def _under_way(operation):
-    window = timedelta(seconds=conf.merchant(operation.merchant).request_seconds)
-    return operation.sent_at is not None and operation.sent_at + window > timezone.now()
-
-
-def _tell_if_stuck(operation):
-    if timezone.now() - operation.created_at > timedelta(seconds=conf.setting("OPERATION_STUCK_SECONDS")):
-        ours = f"{operation.action}: {operation.state} {operation.error_code}"
-        discrepancies.record(Discrepancy.Kind.STUCK, row_of(operation), ours=ours, theirs=operation.error_message)
-
-
-def refusal(row, operation):
-    """The fact that WeChat Pay refused what we asked."""
-    return Fact(remote.merchant_of(row), {}, Source.ANSWER, user=operation.requested_by)
-
-
-def row_of(operation):
-    """The row that an operation is about."""
-    return SUBJECTS[operation.subject].objects.get(pk=operation.object_id)
-
-
-def open_of(row):
-    """The open operation of a row, or None."""
-    return Operation.objects.of(row).open().first()

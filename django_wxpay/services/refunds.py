@@ -11,7 +11,7 @@ from ..client import fields
 from ..client.errors import NotFound
 from ..exceptions import OrderNotPaid, RefundNotPossible, RefundTooLarge
 from ..models import Action, Discrepancy, Operation, Order, Outcome, Refund, Source
-from . import discrepancies, operations, polling, remote, transactions
+from . import asks, discrepancies, operations, polling, remote, transactions
 from .facts import Applied, Fact, Known, differences, identity, move, named, refuse
 from .numbers import new_number
 
@@ -117,8 +117,8 @@ def _to_send(refund, order):
     }
 
 
-@operations.register
-class AskRefund(operations.Ask):
+@asks.register
+class AskRefund(asks.Ask):
     action = Action.REFUND
 
     def wait_until(self, operation, row):
@@ -151,7 +151,7 @@ class AskRefund(operations.Ask):
             _end(
                 row,
                 State.REFUSED,
-                operations.refusal(row, operation),
+                asks.refusal(row, operation),
                 {"error_code": error.code[:64]},
                 str(error),
             )

@@ -13,7 +13,7 @@ from django_wxpay.admin import dashboard
 from django_wxpay.api import errors as api_errors
 from django_wxpay.client import errors
 from django_wxpay.sandbox import special
-from django_wxpay.services import operations
+from django_wxpay.services.asks import Ask
 from django_wxpay.testing import WxpaySandbox
 
 from .blocks import DOCS, ROOT
@@ -177,7 +177,7 @@ def _plain(signature):
 
 def test_all_that_an_ask_may_have_is_explained():
     told = section((DOCS / "adding-a-product.md").read_text(), "3. The service: `services/profit_sharing.py`")
-    known = {name for name in (*vars(operations.Ask), *operations.Ask.__annotations__) if not name.startswith("_")}
+    known = {name for name in (*vars(Ask), *Ask.__annotations__) if not name.startswith("_")}
     assert {cells[0].strip("`") for cells in rows(told)[1:]} == known
 
 

@@ -126,7 +126,7 @@ STEPS = {
     "operations.send:before": 0,  # written down, not sent
     "operations._claim:after": 0,  # about to be sent
     "operations._answered:before": 1,  # answered
-    "operations.finish:after": 1,  # recorded, not committed
+    "outcomes.finish:after": 1,  # recorded, not committed
     "operations._answered:after": 1,  # recorded
 }
 

@@ -124,7 +124,7 @@ STEPS = {
     "operations.send:before": "REFUSED",  # written down, not sent: nobody else has the code
     "operations._claim:after": "REFUSED",  # about to be sent
     "operations._answered:before": "SUCCESS",  # answered
-    "operations.finish:after": "SUCCESS",  # recorded, not committed
+    "outcomes.finish:after": "SUCCESS",  # recorded, not committed
     "operations._answered:after": "SUCCESS",  # recorded
 }
 

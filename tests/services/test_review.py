@@ -382,3 +382,29 @@ def test_what_does_not_fit_and_its_news_are_written_together(wxpay_sandbox, monk
     with pytest.raises(KeyboardInterrupt):
         discrepancies.record(Discrepancy.Kind.STUCK, make_order())
     assert not Discrepancy.objects.exists()
+
+
+# what WeChat Pay knows
+
+
+def test_what_wechat_pay_knows_is_not_sent_again_though_it_does_not_fit(wxpay_sandbox, contract, later):
+    orders.plan_deduction(contract, **ASKED)
+    operation = Operation.objects.get(action="DEDUCT")
+    Operation.objects.filter(pk=operation.pk).update(fields=operation.fields | {"amount_total": 1})
+    operations.send_due()
+    later()
+    later()
+    assert wxpay_sandbox.calls.count(("POST", DEDUCT)) == 1
+    assert Operation.objects.get(pk=operation.pk).state == "UNKNOWN"
+
+
+@pytest.mark.scenario("S30")
+def test_after_a_429_to_a_query_the_others_of_this_merchant_wait(wxpay_sandbox, contract, later):
+    wxpay_sandbox.fault("closed_connection", DEDUCT, method="POST", times=3)
+    for number in range(3):
+        with pytest.raises(OutcomeUnknown):
+            orders.deduct(contract, **ASKED | {"reference": f"m-{number}"})
+    wxpay_sandbox.fault("error_429", DEDUCT, method="GET", times=-1)
+    before = len(wxpay_sandbox.calls)
+    later()
+    assert len(wxpay_sandbox.calls) == before + 1

@@ -9,7 +9,7 @@ from ... import conf
 from ...client import fields
 from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
 from ...models import Action, Contract, Operation, Order
-from .. import operations, polling, remote
+from .. import asks, operations, outcomes, polling, remote
 from ..numbers import new_number
 from .charges import Charge
 from .facts import apply_order
@@ -114,8 +114,8 @@ def _plan_attempt(contract, wanted, reference, attempt, *, goods_tag="", by=None
     """The contract's lock is held: no termination can be planned meanwhile."""
     if contract.state != Contract.State.SIGNED:
         raise ContractNotSigned(f"Contract {contract.out_contract_code} is {contract.state}: it cannot be charged.")
-    ending = operations.open_of(contract)
-    if ending is not None and ending.action == Action.TERMINATE and not operations.settle(ending, contract):
+    ending = asks.open_of(contract)
+    if ending is not None and ending.action == Action.TERMINATE and not outcomes.settle(ending, contract):
         raise OperationPending(f"Contract {contract.out_contract_code} is being terminated. Nothing was charged.")
     merchant = remote.merchant_of(contract)
     order = Order.objects.create(
@@ -154,7 +154,7 @@ def _asked_as(contract, reference, wanted):
     return operations.refuse_reuse(latest, reference, wanted) if latest else None
 
 
-@operations.register
+@asks.register
 class Deduct(Charge):
     action = Action.DEDUCT
 

@@ -19,7 +19,7 @@ from ...client import fields
 from ...client.errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent
 from ...exceptions import OperationPending
 from ...models import Action, Order
-from .. import operations, polling, transactions
+from .. import asks, operations, polling, transactions
 from ..facts import move
 from ..numbers import new_number
 from .charges import Charge
@@ -132,7 +132,7 @@ def _asked_as(config, reference, wanted):
     return operations.refuse_reuse(known, reference, wanted) if known else None
 
 
-@operations.register
+@asks.register
 class Pay(Charge):
     action = Action.PAY
     resend = False
@@ -172,7 +172,7 @@ def step(order):
     order.refresh_from_db()
     held_until = order.next_poll_at
     try:
-        pending = operations.open_of(order)
+        pending = asks.open_of(order)
         if pending is not None and pending.action == Action.REVERSE:
             _see_to(pending, order)
         elif _time_is_over(order):

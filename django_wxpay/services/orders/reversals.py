@@ -12,7 +12,7 @@ from ... import conf
 from ...client.errors import RequestNotSent, WxPayError
 from ...exceptions import OrderPaid
 from ...models import Action, Operation, Order, Outcome
-from .. import failures, operations, remote, transactions
+from .. import asks, failures, operations, remote, transactions
 from ..facts import Applied, move
 from .facts import look
 
@@ -73,8 +73,8 @@ def close_expired(limit=100):
     return asked
 
 
-@operations.register
-class Reverse(operations.Ask):
+@asks.register
+class Reverse(asks.Ask):
     action = Action.REVERSE
     harmless = True
 
@@ -101,7 +101,7 @@ class Reverse(operations.Ask):
                 move(
                     row,
                     State.REFUSED,
-                    operations.refusal(row, operation),
+                    asks.refusal(row, operation),
                     {},
                     note="never arrived at WeChat Pay",
                 )
