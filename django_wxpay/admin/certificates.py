@@ -31,6 +31,15 @@ class PlatformCertificateAdmin(ReadOnlyAdmin):
 
 @admin.register(MerchantState)
 class MerchantStateAdmin(ReadOnlyAdmin):
-    list_display = ["merchant", "mchid", "refreshed_at", "refresh_error", "slow_until", "slow_step"]
+    list_display = ["merchant", "mchid", "refreshed_at", "refresh_error", "clock_skew", "slow_until"]
     list_filter = [attention_filter(trouble=(_("in trouble"), attention.troubled_merchants))]
-    fields = ["merchant", "mchid", "refreshed_at", "refresh_after", "refresh_error", "slow_until", "slow_step"]
+    fields = [
+        "merchant",
+        "mchid",
+        "refreshed_at",
+        "refresh_after",
+        "refresh_error",
+        "clock_skew",
+        "slow_until",
+        "slow_step",
+    ]

@@ -161,6 +161,11 @@ TABLE = {
         "{where} believes refusals that are not signed (TRUST_UNSIGNED_ERRORS).",
         "Remove it, unless WeChat Pay's answers reach you through something that strips headers.",
     ),
+    # While it runs
+    "W053": (
+        "This machine's clock is {seconds} s {side} WeChat Pay's, as last seen for the merchant {merchant!r}.",
+        "Set the clock (NTP): beyond 300 s every message is refused, on both sides. Then run wxpay_doctor.",
+    ),
 }  # fmt: skip
 
 

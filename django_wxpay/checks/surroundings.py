@@ -7,15 +7,17 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import Tags, register
 from django.db import connections, router
+from django.db.models import Q
 from django.utils.module_loading import import_string
 
 from .. import conf
 from ..beat import BEAT_SCHEDULE
-from ..models import Contract
+from ..models import Contract, MerchantState
 from .merchants import usable_merchants
 from .messages import found
 
 OWN_SCHEDULER = "celery.beat:PersistentScheduler"
+SKEW_SECONDS = 60
 EXACT = ("_nopad_bin", "_0900_bin", "binary")
 
 
@@ -91,6 +93,30 @@ def check_collation(app_configs=None, databases=None, **options):
             if blind:
                 messages.append(found("W047", alias=alias, collations=", ".join(blind)))
     return messages
+
+
+@register(Tags.database)
+def check_clock(app_configs=None, databases=None, **options):
+    """Whether our clock was off when certificates were last asked for. Reads our rows, connects to nobody else."""
+    alias = router.db_for_read(MerchantState)
+    if alias not in (databases or ()) or not _exists(alias, MerchantState):
+        return []
+    off = Q(clock_skew__gt=SKEW_SECONDS) | Q(clock_skew__lt=-SKEW_SECONDS)
+    return [
+        found("W053", seconds=abs(state.clock_skew), side="behind" if state.clock_skew > 0 else "ahead of",
+              merchant=state.merchant)
+        for state in MerchantState.objects.using(alias).filter(off)
+    ]  # fmt: skip
+
+
+def _exists(alias, model):
+    """Whether our tables are there already, as this version knows them: `migrate` runs these checks first."""
+    connection = connections[alias]
+    table = model._meta.db_table
+    with connection.cursor() as cursor:
+        if table not in connection.introspection.table_names(cursor):
+            return False
+        return "clock_skew" in {column.name for column in connection.introspection.get_table_description(cursor, table)}
 
 
 def _collations(connection):

@@ -24,6 +24,7 @@ class Migration(migrations.Migration):
                 ('refresh_after', models.DateTimeField(blank=True, null=True, verbose_name='certificates may be refreshed after')),
                 ('refreshed_at', models.DateTimeField(blank=True, null=True, verbose_name='certificates refreshed')),
                 ('refresh_error', models.CharField(blank=True, default='', max_length=256, verbose_name='last refresh error')),
+                ('clock_skew', models.IntegerField(blank=True, null=True, verbose_name="seconds WeChat Pay's clock is ahead of ours")),
                 ('slow_until', models.DateTimeField(blank=True, null=True, verbose_name='holds back until')),
                 ('slow_step', models.PositiveSmallIntegerField(default=0, verbose_name='times held back in a row')),
             ],

@@ -31,6 +31,7 @@ class MerchantState(models.Model):
     refresh_after = models.DateTimeField(_("certificates may be refreshed after"), null=True, blank=True)
     refreshed_at = models.DateTimeField(_("certificates refreshed"), null=True, blank=True)
     refresh_error = models.CharField(_("last refresh error"), max_length=256, blank=True, default="")
+    clock_skew = models.IntegerField(_("seconds WeChat Pay's clock is ahead of ours"), null=True, blank=True)
     slow_until = models.DateTimeField(_("holds back until"), null=True, blank=True)
     slow_step = models.PositiveSmallIntegerField(_("times held back in a row"), default=0)
 

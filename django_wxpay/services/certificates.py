@@ -45,10 +45,11 @@ class KeyStore:
         merchant = conf.merchant(alias)
         if not _win_refresh(merchant):
             return None
+        client = conf.quick_client(alias, QUICK_SECONDS)
         try:
-            return _download(merchant, conf.quick_client(alias, QUICK_SECONDS))
+            return _download(merchant, client)
         except WxPayError as error:
-            _note_failure(merchant, error)
+            _note_failure(merchant, client, error)
             return None
 
 
@@ -67,7 +68,7 @@ def refresh(alias):
     try:
         keys = _download(merchant, conf.client(alias))
     except WxPayError as error:
-        _note_failure(merchant, error)
+        _note_failure(merchant, conf.client(alias), error)
         raise
     conf.client(alias).keys.add(keys)
     return list(keys)
@@ -99,7 +100,9 @@ def _download(merchant, client):
                 "item": one.item,
             }  # fmt: skip
             PlatformCertificate.objects.update_or_create(mchid=merchant.mchid, serial_no=one.serial_no, defaults=values)
-        MerchantState.objects.filter(mchid=merchant.mchid).update(refreshed_at=timezone.now(), refresh_error="")
+        MerchantState.objects.filter(mchid=merchant.mchid).update(
+            refreshed_at=timezone.now(), refresh_error="", clock_skew=_skew(client)
+        )
 
     transactions.run(work)
     logger.info("certificates refreshed merchant=%s serials=%s", merchant.alias, len(downloaded))
@@ -127,6 +130,13 @@ def _win_refresh(merchant):
     return bool(mine.update(refresh_after=now + PAUSE))
 
 
-def _note_failure(merchant, error):
-    MerchantState.objects.filter(mchid=merchant.mchid).update(refresh_error=str(error)[:256])
+def _skew(client):
+    """How many whole seconds WeChat Pay's clock is ahead of ours; None when it did not say."""
+    skew = client.certificates.clock_skew
+    return None if skew is None else round(skew)
+
+
+def _note_failure(merchant, client, error):
+    known = MerchantState.objects.filter(mchid=merchant.mchid)
+    known.update(refresh_error=str(error)[:256], clock_skew=_skew(client))
     logger.error("certificates not refreshed merchant=%s: %s. The known keys stay in use.", merchant.alias, error)

@@ -1,5 +1,6 @@
 """Every mistake in the settings is found, has its own id and a hint, and no secret is shown."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from requests.adapters import HTTPAdapter
 from django_wxpay import checks, conf
 from django_wxpay.beat import BEAT_SCHEDULE
 from django_wxpay.checks import surroundings
+from django_wxpay.client.errors import WxPayError
+from django_wxpay.services import certificates
 
 # Django 6.1 asks the database itself whether models fit it, whatever is checked.
 pytestmark = pytest.mark.django_db
@@ -452,3 +455,14 @@ def test_checks_know_every_setting():
 
     assert set(conf.MERCHANT_DEFAULTS) <= merchants.KNOWN
     assert {name for names in conf.REQUIRED.values() for name in names} <= merchants.KNOWN
+
+
+@pytest.mark.scenario("S07")
+@pytest.mark.parametrize(("skew", "says"), [(600, "s behind"), (-600, "s ahead of"), (30, None)])
+def test_a_clock_that_was_off_when_certificates_were_asked_for_is_told(wxpay_sandbox, skew, says):
+    wxpay_sandbox.wechat.set_clock(skew=skew)
+    with contextlib.suppress(WxPayError):
+        certificates.refresh("default")
+    told = [message for message in run_checks(databases=["default"]) if message.id == "wxpay.W053"]
+    assert len(told) == (says is not None)
+    assert says is None or says in told[0].msg
