@@ -27,6 +27,9 @@ NUMBERS = {
 }
 
 
+NOTHING = "–"
+
+
 def tone_of(state):
     """How a state is coloured: good, busy, alarm, bad, info or quiet."""
     return next((tone for tone, states in TONES.items() if state in states), "quiet")
@@ -61,9 +64,9 @@ def change_url(model, pk, site=admin.site):
 
 
 def link_to(row, text=None, site=admin.site):
-    """A link to a row's page; None for no row."""
+    """A link to a row's page; a dash for no row (a page would show None as a word)."""
     if row is None:
-        return None
+        return NOTHING
     url = change_url(type(row), row.pk, site)
     return format_html('<a href="{}">{}</a>', url, text or row) if url else str(text or row)
 
@@ -73,7 +76,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     list_per_page = 50
     show_full_result_count = False
-    empty_value_display = "–"
+    empty_value_display = NOTHING
 
     class Media:
         css = {"all": ("django_wxpay/admin.css",)}

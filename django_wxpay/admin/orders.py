@@ -115,7 +115,7 @@ class OrderAdmin(ObjectAdmin):
 
     @admin.display(description=_("paid by the payer"))
     def payer_paid(self, row):
-        return amounts.in_words(row.payer_total, row.payer_currency or row.currency)
+        return amounts.in_words(row.payer_total, row.payer_currency or row.currency) or self.empty_value_display
 
     @admin.action(description=_("Refund all that remains of the selected orders"), permissions=["refund"])
     def refund_selected(self, request, queryset):

@@ -210,7 +210,7 @@ class RefundAdmin(ObjectAdmin):
 
     @admin.display(description=_("returned to the payer"))
     def payer_received(self, row):
-        return amounts.in_words(row.payer_refund, row.payer_currency or row.currency)
+        return amounts.in_words(row.payer_refund, row.payer_currency or row.currency) or self.empty_value_display
 
     @admin.action(description=_("Query the selected refunds"), permissions=["query"])
     def query_selected(self, request, queryset):

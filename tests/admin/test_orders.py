@@ -185,3 +185,9 @@ def test_a_quick_payment_that_hangs_is_reversed(wxpay_sandbox, agent):
     page = agent.get("order_close", order.pk)
     assert "the money goes back to the payer" in page.text and page.token
     assert agent.url("order_retry", order.pk) not in agent.get("order_change", order.pk).links
+
+
+def test_what_is_not_there_is_a_dash_and_not_the_word_none(boss, wxpay_sandbox):
+    order = make_order(contract=None, product="MICROPAY", payer_total=None)
+    page = boss.get(f"/admin/django_wxpay/order/{order.pk}/change/").content.decode()
+    assert ">None<" not in "".join(page.split())
