@@ -9,9 +9,9 @@ from django.utils import timezone
 from .. import conf
 from ..client import fields
 from ..client.errors import NotFound
-from ..exceptions import OrderNotPaid, RefundNotPossible, RefundTooLarge
+from ..exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge
 from ..models import Action, Discrepancy, Operation, Order, Outcome, Refund, Source
-from . import asks, discrepancies, operations, polling, remote, transactions
+from . import asks, discrepancies, operations, outcomes, polling, remote, transactions
 from .facts import Applied, Fact, Known, differences, identity, move, named, refuse
 from .numbers import new_number
 
@@ -76,13 +76,38 @@ def create(order, **asked):
 
     Returns the `Refund`, usually PROCESSING: accepted is not yet refunded; the result comes as a notification or by
     polling. It is CREATED while another refund of this order has its turn; a worker sends it then. Raises what
-    `plan_refund` raises (nothing was sent), APIError (refused; the amount is refundable again), OutcomeUnknown (it
+    `plan_refund` raises (nothing was sent), APIError (refused, the amount is refundable again; but NOT_ENOUGH, too
+    little of the merchant's own money, leaves it CREATED and is asked again hourly), OutcomeUnknown (it
     may have been accepted: polling finds out, a new refund must wait), RequestNotSent and RateLimited (not accepted
     yet: a worker sends it), CalledInTransaction (use `plan_refund`).
 
     Source: APIv3 manual, "Apply for a refund", POST /v3/global/refunds.
     """
     return operations.carry_out(plan_refund, order, **asked)
+
+
+def give_up(refund, *, by=None):
+    """Ask no more for a refund that WeChat Pay has surely not taken, so that it can be asked for otherwise.
+
+    For a refund that waits after NOT_ENOUGH, say: give it up, then ask under a new reference with
+    `source=REFUND_SOURCE_RECHARGE_FUNDS`. Returns the `Refund` (REFUSED); its amount is refundable again. Nothing is
+    sent. Raises OperationPending (it may have been taken: its outcome must be known first), NotAllowedNow (it is
+    accepted or over).
+    """
+
+    def work():
+        order = Order.objects.select_for_update().get(pk=refund.order_id)
+        row = Refund.objects.select_for_update().get(pk=refund.pk)
+        pending = asks.open_of(row)
+        if row.state != State.CREATED or pending is None:
+            raise NotAllowedNow(f"Refund {row.number} is {row.state}: it cannot be given up.")
+        if pending.state != Operation.State.PLANNED or not outcomes.give_up(pending):
+            raise OperationPending(f"Refund {row.number} may have been taken; wait until its outcome is known.")
+        fact = Fact(remote.merchant_of(row), {}, Source.STAFF, user=by)
+        _end(row, State.REFUSED, fact, {"error_code": pending.error_code}, "given up", order=order)
+        return row
+
+    return transactions.run(work)
 
 
 def _asked_as(order, reference, wanted):
@@ -120,6 +145,7 @@ def _to_send(refund, order):
 @asks.register
 class AskRefund(asks.Ask):
     action = Action.REFUND
+    pause = timedelta(hours=1)
 
     def wait_until(self, operation, row):
         """One refund of an order at a time, a minute apart, in the order they were asked for."""
@@ -147,6 +173,8 @@ class AskRefund(asks.Ask):
     def refused(self, row, error, operation):
         if error.means("OUT_REFUND_NO_USED"):
             return Operation.State.UNKNOWN
+        if error.means("NOT_ENOUGH"):  # of the merchant's money: the same number again, later
+            return Operation.State.PLANNED
         if not row.is_final:
             _end(
                 row,

@@ -7,6 +7,8 @@ from django.utils import timezone
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown
 from django_wxpay.exceptions import (
     CalledInTransaction,
+    NotAllowedNow,
+    OperationPending,
     OrderNotPaid,
     ReferenceReused,
     RefundNotPossible,
@@ -19,7 +21,7 @@ from django_wxpay.testing import make_order, make_refund
 
 pytestmark = pytest.mark.django_db
 REFUNDS = "/v3/global/refunds"
-ABNORMAL, CLOSED, NOT_ENOUGH_FIRST, ACCEPTED_500 = (REFUND_AMOUNTS + n for n in (1, 2, 3, 6))
+ABNORMAL, CLOSED, NOT_ENOUGH_FIRST, ACCOUNT_CLOSED, ACCEPTED_500 = (REFUND_AMOUNTS + n for n in (1, 2, 3, 5, 6))
 LARGE = 10_000_000
 
 
@@ -188,9 +190,51 @@ def test_a_closed_refund_gives_back_and_allows_a_new_number(wxpay_sandbox, order
     assert again.out_refund_no != refund.out_refund_no
 
 
-def test_a_refused_refund_gives_back(wxpay_sandbox, order):
+@pytest.mark.scenario("S39")
+def test_too_little_of_the_merchants_money_is_asked_again_later_under_the_same_number(wxpay_sandbox, order):
     with pytest.raises(APIError, match="NOT_ENOUGH"):
         refunds.create(order, amount=NOT_ENOUGH_FIRST, reference="r-1")
+    refund, operation = Refund.objects.get(), Operation.objects.get(action="REFUND")
+    order.refresh_from_db()
+    assert (refund.state, order.refundable_amount) == ("CREATED", LARGE - NOT_ENOUGH_FIRST)
+    assert operation.next_try_at > timezone.now() + timedelta(minutes=55)
+    a_minute_passes(wxpay_sandbox)
+    refund.refresh_from_db()
+    assert refund.state == "PROCESSING"
+    assert [row["out_refund_no"] for row in refunds_there(wxpay_sandbox)] == [refund.out_refund_no]
+
+
+def test_a_refund_that_waits_can_be_given_up_and_asked_for_otherwise(wxpay_sandbox, order):
+    with pytest.raises(APIError, match="NOT_ENOUGH"):
+        refunds.create(order, amount=NOT_ENOUGH_FIRST, reference="r-1")
+    refund = refunds.give_up(Refund.objects.get())
+    order.refresh_from_db()
+    assert (refund.state, refund.error_code, order.refundable_amount) == ("REFUSED", "NOT_ENOUGH", LARGE)
+    assert not Operation.objects.open().exists()
+    a_minute_passes(wxpay_sandbox)
+    assert refunds_there(wxpay_sandbox) == []
+    again = refunds.create(order, amount=1000, reference="r-2", source=Refund.FundSource.RECHARGE)
+    assert again.state == "PROCESSING"
+
+
+def test_a_refund_that_may_have_been_taken_cannot_be_given_up(wxpay_sandbox, order):
+    wxpay_sandbox.fault("lost_answer", REFUNDS, method="POST")
+    with pytest.raises(OutcomeUnknown):
+        refunds.create(order, amount=1000, reference="r-1")
+    with pytest.raises(OperationPending):
+        refunds.give_up(Refund.objects.get())
+    order.refresh_from_db()
+    assert order.refund_reserved == 1000
+
+
+def test_an_accepted_refund_cannot_be_given_up(wxpay_sandbox, order):
+    with pytest.raises(NotAllowedNow):
+        refunds.give_up(refunds.create(order, amount=1000, reference="r-1"))
+
+
+def test_a_refused_refund_gives_back(wxpay_sandbox, order):
+    with pytest.raises(APIError, match="USER_ACCOUNT_ABNORMAL"):
+        refunds.create(order, amount=ACCOUNT_CLOSED, reference="r-1")
     order.refresh_from_db()
     assert order.refundable_amount == LARGE
     assert Refund.objects.get().state == "REFUSED"
