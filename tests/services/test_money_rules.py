@@ -1,4 +1,4 @@
-"""Promises found broken, or untested, by a review of the money core."""
+"""Rules of money that no single subject owns: late answers, pauses, clocks, and other merchants' trouble."""
 
 from datetime import timedelta
 
