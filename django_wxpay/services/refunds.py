@@ -101,7 +101,8 @@ def give_up(refund, *, by=None):
         pending = asks.open_of(row)
         if row.state != State.CREATED or pending is None:
             raise NotAllowedNow(f"Refund {row.number} is {row.state}: it cannot be given up.")
-        if pending.state != Operation.State.PLANNED or not outcomes.give_up(pending):
+        never_taken = pending.state == Operation.State.PLANNED and pending.sent_at is None
+        if not never_taken or not outcomes.give_up(pending):
             raise OperationPending(f"Refund {row.number} may have been taken; wait until its outcome is known.")
         fact = Fact(remote.merchant_of(row), {}, Source.STAFF, user=by)
         _end(row, State.REFUSED, fact, {"error_code": pending.error_code}, "given up", order=order)

@@ -4,7 +4,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown
+from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited
 from django_wxpay.exceptions import (
     CalledInTransaction,
     NotAllowedNow,
@@ -21,7 +21,9 @@ from django_wxpay.testing import make_order, make_refund
 
 pytestmark = pytest.mark.django_db
 REFUNDS = "/v3/global/refunds"
-ABNORMAL, CLOSED, NOT_ENOUGH_FIRST, ACCOUNT_CLOSED, ACCEPTED_500 = (REFUND_AMOUNTS + n for n in (1, 2, 3, 5, 6))
+ABNORMAL, CLOSED, NOT_ENOUGH_FIRST, ACCOUNT_CLOSED, ACCEPTED_500, NOT_ACCEPTED_429 = (
+    REFUND_AMOUNTS + n for n in (1, 2, 3, 5, 6, 10)
+)
 LARGE = 10_000_000
 
 
@@ -225,6 +227,16 @@ def test_a_refund_that_may_have_been_taken_cannot_be_given_up(wxpay_sandbox, ord
         refunds.give_up(Refund.objects.get())
     order.refresh_from_db()
     assert order.refund_reserved == 1000
+
+
+def test_an_unsigned_429_does_not_prove_that_a_refund_may_be_given_up(wxpay_sandbox, order):
+    wxpay_sandbox.fault("unsigned", REFUNDS, method="POST")
+    with pytest.raises(RateLimited):
+        refunds.create(order, amount=NOT_ACCEPTED_429, reference="r-1")
+    with pytest.raises(OperationPending):
+        refunds.give_up(Refund.objects.get())
+    order.refresh_from_db()
+    assert order.refund_reserved == NOT_ACCEPTED_429
 
 
 def test_an_accepted_refund_cannot_be_given_up(wxpay_sandbox, order):
