@@ -1,1 +1,1 @@
-"""Doors over HTTP: where WeChat Pay knocks, and what a shop's front end may ask."""
+"""Entry points over HTTP: where WeChat Pay sends its notifications, and what a shop's front end may ask."""

@@ -1,4 +1,4 @@
-"""Where WeChat Pay knocks: one address per merchant, for every kind of message."""
+"""Where WeChat Pay sends to: one address per merchant, for every kind of message."""
 
 import logging
 

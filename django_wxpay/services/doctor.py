@@ -21,7 +21,7 @@ from ..models import PlatformCertificate
 from . import certificates
 
 SKEW_WARNING, SKEW_LIMIT = 60, signatures.TOLERANCE_SECONDS
-KNOCK_SECONDS = 5  # WeChat Pay waits no longer
+PROBE_SECONDS = 5  # WeChat Pay waits no longer
 SOON = timedelta(days=30)
 
 
@@ -52,11 +52,11 @@ def _failed(text, advice):
     return Finding(Verdict.FAILED, text, advice)
 
 
-def examine(alias, *, certificate="", knock=False):
+def examine(alias, *, certificate="", probe=False):
     """Yield a `Finding` for each thing that can be proved about a merchant, as soon as it is known.
 
     certificate: path of the merchant's own certificate (apiclient_cert.pem), to compare it with the private key.
-    knock: send a probe to our own notify URL, as WeChat Pay would; it must be refused there. Never raises for what
+    probe: send a message to our own notify URL, as WeChat Pay would; it must be refused there. Never raises for what
     is wrong with the configuration.
     """
     yield from _settings()
@@ -67,7 +67,7 @@ def examine(alias, *, certificate="", knock=False):
         return
     yield _private_key(client, certificate)
     yield from _conversation(merchant, client)
-    yield from _way_back(merchant, knock)
+    yield from _way_back(merchant, probe)
 
 
 def _settings():
@@ -218,14 +218,14 @@ def _their_signature(merchant, client, raw, now):
 # The way back
 
 
-def _way_back(merchant, knock):
+def _way_back(merchant, probe):
     try:
         address = merchant.notify_url
     except ImproperlyConfigured as error:
         yield _failed(str(error), "Set WXPAY['NOTIFY_URL_BASE'].")
         return
-    if knock:
-        yield _knock(address)
+    if probe:
+        yield _probe(address)
     yield Finding(
         Verdict.NOTE,
         f"Address to register with WeChat Pay for terminations: {address}",
@@ -233,12 +233,12 @@ def _way_back(merchant, knock):
     )
 
 
-def _knock(address):
+def _probe(address):
     """Send a message that nobody signed: our view must refuse it, and in time."""
     began = time.monotonic()
     try:
         answer = requests.post(
-            address, json={"id": "doctor"}, headers={"User-Agent": "wxpay_doctor"}, timeout=KNOCK_SECONDS,
+            address, json={"id": "doctor"}, headers={"User-Agent": "wxpay_doctor"}, timeout=PROBE_SECONDS,
             allow_redirects=False,
         )  # fmt: skip
     except requests.RequestException as error:
@@ -246,7 +246,7 @@ def _knock(address):
         return _failed(f"{address} does not answer ({why}).", "WeChat Pay needs DNS, a valid certificate and a route.")
     seconds, status = time.monotonic() - began, answer.status_code
     if status == 401 and _is_ours(answer):
-        if seconds > KNOCK_SECONDS - 2:
+        if seconds > PROBE_SECONDS - 2:
             return _warning(f"{address} took {seconds:.1f} seconds.", "WeChat Pay waits five.")
         return _ok(f"{address} refuses what is not signed ({seconds * 1000:.0f} ms).")
     advice = {

@@ -1,4 +1,4 @@
-"""The door WeChat Pay knocks at: what it answers, and what it does not do."""
+"""The address WeChat Pay sends to: what it answers, and what it does not do."""
 
 import json
 import logging

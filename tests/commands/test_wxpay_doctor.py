@@ -258,14 +258,14 @@ def test_certificate_that_cannot_be_read(wechat, tmp_path, content):
     assert not well and "✗ The certificate cannot be read" in told
 
 
-# Knocking at our own door
+# Probing our own notify URL
 
 
 @pytest.mark.django_db(transaction=True)
-def test_knock_at_our_own_door_is_refused_as_it_should_be(wxpay_sandbox, live_server, settings):
+def test_probe_of_our_own_address_is_refused_as_it_should_be(wxpay_sandbox, live_server, settings):
     settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": f"{live_server.url}/wxpay/notify/"}
 
-    told, well = doctor("--knock")
+    told, well = doctor("--probe")
 
     assert well and "refuses what is not signed" in told
 
@@ -286,21 +286,21 @@ class Answering(BaseHTTPRequestHandler):
     ("status", "says"),
     [(200, "acknowledges everything"), (302, "follows no redirects"), (403, "firewall"), (401, "another route")],
 )
-def test_knock_that_something_else_answers(wechat, settings, monkeypatch, status, says):
+def test_probe_that_something_else_answers(wechat, settings, monkeypatch, status, says):
     monkeypatch.setattr(Answering, "status", status)
     with HTTPServer(("127.0.0.1", 0), Answering) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": f"http://127.0.0.1:{server.server_port}/wxpay/notify/"}
-        told, well = doctor("--knock")
+        told, well = doctor("--probe")
         server.shutdown()
 
     assert not well and f"answers {status} where 401 is expected" in told and says in told
 
 
-def test_knock_that_nobody_answers(wechat, settings):
+def test_probe_that_nobody_answers(wechat, settings):
     settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": "http://127.0.0.1:9/wxpay/notify/"}
 
-    told, well = doctor("--knock")
+    told, well = doctor("--probe")
 
     assert not well and "does not answer (ConnectionError)" in told
 

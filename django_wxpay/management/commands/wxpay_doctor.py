@@ -18,16 +18,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         parser.add_argument("--merchant", action="append", metavar="ALIAS", help="only this one (may be repeated)")
         parser.add_argument("--certificate", default="", metavar="PATH", help="apiclient_cert.pem, to compare keys")
-        parser.add_argument("--knock", action="store_true", help="send an unsigned probe to our own notify URL")
+        parser.add_argument("--probe", action="store_true", help="send an unsigned message to our own notify URL")
 
-    def handle(self, *args, merchant, certificate, knock, **options):
+    def handle(self, *args, merchant, certificate, probe, **options):
         aliases = merchant or conf.aliases()
         if not aliases:
             raise CommandError("WXPAY['MERCHANTS'] is empty: there is nothing to examine.")
         failures = 0
         for alias in aliases:
             self.stdout.write(self.style.MIGRATE_HEADING(f"Merchant {alias}"))
-            for finding in doctor.examine(alias, certificate=certificate, knock=knock):
+            for finding in doctor.examine(alias, certificate=certificate, probe=probe):
                 self._show(finding)
                 failures += finding.verdict == doctor.Verdict.FAILED
         if failures:
