@@ -256,6 +256,13 @@ def _forget_clients(*, setting=None, **kwargs):
         _clients.clear()
 
 
+def _after_fork():
+    # Another thread may have held the lock as the process forked; it is not here to let go of it.
+    global _lock
+    _lock = threading.Lock()
+    _clients.clear()
+
+
 setting_changed.connect(_forget_clients, dispatch_uid="django_wxpay.conf")
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_clients)
+    os.register_at_fork(after_in_child=_after_fork)
