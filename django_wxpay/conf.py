@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from .client import Client, Identity, KeyRing
+from .client import Client, Identity, KeyRing, crypto
+from .client.errors import WxPayError
 
 DEFAULTS: dict[str, Any] = {
     "MERCHANTS": {},
@@ -64,6 +66,8 @@ REQUIRED = {
     "institution": ("SP_MCHID", "SP_APPID", "PRIVATE_KEY", "SERIAL_NO", "APIV3_KEY"),
 }
 MODES = {"direct": "direct", "institution": "institution", "partner": "institution"}
+_PATH = re.compile(r"(?:\.{0,2}/|[A-Za-z]:[\\/]|\\\\).*|.*\.[A-Za-z0-9]{1,8}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]{65,}")
 SLACK_SECONDS = 30  # beyond every timeout: after this no request of ours can be under way any more
 
 
@@ -143,9 +147,7 @@ def merchant(alias):
     options = MERCHANT_DEFAULTS | entries[alias]
     mode = MODES.get(options["MODE"])
     if mode is None:
-        raise ImproperlyConfigured(
-            f"WXPAY['MERCHANTS'][{alias!r}]['MODE'] must be one of {', '.join(MODES)}, not {options['MODE']!r}."
-        )
+        raise ImproperlyConfigured(f"WXPAY['MERCHANTS'][{alias!r}]['MODE'] must be one of {', '.join(MODES)}.")
     missing = [name for name in REQUIRED[mode] if not options.get(name)]
     if missing:
         raise ImproperlyConfigured(f"WXPAY['MERCHANTS'][{alias!r}] lacks {', '.join(missing)}.")
@@ -162,10 +164,48 @@ def merchant(alias):
     )
 
 
-def pem(value):
-    """A key given as PEM text or as the path of a PEM file."""
-    text = value.decode() if isinstance(value, bytes) else str(value)
-    return text if "-----BEGIN" in text else Path(text).read_text()
+class KeyFileUnreadable(ValueError):
+    """The file that a setting names cannot be read; `reason` is the system's word for it."""
+
+    def __init__(self, name, reason):
+        super().__init__(f"the file that {name} names cannot be read ({reason}).")
+        self.reason = reason
+
+
+def is_path(value: object) -> bool:
+    """Whether a key's setting names a file: decided by its form, never by trying.
+
+    `open` repeats in its errors what it was given, so a key must not get there. A path begins like one ("/", "./",
+    "C:\\") or ends with a suffix ("keys/apiclient_key.pem"); the text of a key, however it is written, does neither.
+    """
+    if not isinstance(value, str):
+        return isinstance(value, os.PathLike)
+    text = value.strip()
+    return "-----" not in text and bool(_PATH.fullmatch(text)) and not _BASE64.fullmatch(text)
+
+
+def load_key(options, name):
+    """The key of a merchant's setting (PRIVATE_KEY, PUBLIC_KEY), given as its text or as the path of its file.
+
+    Raises KeyFileUnreadable, or ValueError when it is no such key; no error quotes what was given.
+    """
+    value = options[name]
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise ValueError(f"{name} must be text or a path, not {type(value).__name__}.")
+    parse = crypto.private_key if name == "PRIVATE_KEY" else crypto.public_key
+    return parse(_read(name, value) if is_path(value) else value)
+
+
+def _read(name, path):
+    try:
+        return Path(os.fspath(path).strip()).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no path"
+    raise KeyFileUnreadable(name, reason)  # out here: raised above, it would carry the first error along
+
+
+def _where(alias):
+    return f"WXPAY['MERCHANTS'][{alias!r}]"
 
 
 def checkout():
@@ -214,13 +254,21 @@ def quick_client(alias, seconds):
 
 
 def _build_client(merchant, seconds=None):
+    try:
+        return _assemble(merchant, seconds)
+    except (ValueError, WxPayError) as error:
+        reason = str(error)
+    raise ImproperlyConfigured(f"{_where(merchant.alias)} cannot be used: {reason}")
+
+
+def _assemble(merchant, seconds):
     options = merchant.options
     transport = options["TRANSPORT"]
     if isinstance(transport, str):
         transport = import_string(transport)()
     public_keys = {}
     if options["PUBLIC_KEY_ID"]:
-        public_keys[options["PUBLIC_KEY_ID"]] = pem(options["PUBLIC_KEY"])
+        public_keys[options["PUBLIC_KEY_ID"]] = load_key(options, "PUBLIC_KEY")
     fetch = options["CERTIFICATES"] and seconds is None
     identity = Identity(
         mode=merchant.mode,
@@ -228,7 +276,7 @@ def _build_client(merchant, seconds=None):
         mchid=merchant.mchid,
         appid=merchant.appid,
         serial_no=options["SERIAL_NO"],
-        private_key=pem(options["PRIVATE_KEY"]),
+        private_key=load_key(options, "PRIVATE_KEY"),
         apiv3_key=options["APIV3_KEY"],
         apiv3_key_previous=options["APIV3_KEY_PREVIOUS"],
         accept_language=options["LANGUAGE"],

@@ -13,7 +13,6 @@ from django.utils.module_loading import import_string
 from requests.adapters import BaseAdapter
 
 from .. import conf
-from ..client import crypto
 from ..client.errors import InvalidField
 from ..client.fields import appid, mchid
 from ..client.identity import HOSTS
@@ -197,7 +196,7 @@ def _check_private_key(where, entry):
             messages.append(found("E014", where=where, name=name, length=len(key.encode())))
     if not entry.get("PRIVATE_KEY"):
         return messages
-    key, trouble = _load(where, entry, "PRIVATE_KEY", crypto.private_key, "E011")
+    key, trouble = _load(where, entry, "PRIVATE_KEY", "E011")
     if isinstance(key, RSAPrivateKey) and key.key_size < 2048:
         trouble = [found("E012", where=where, bits=key.key_size)]
     return messages + trouble
@@ -213,9 +212,9 @@ def _check_trust(where, entry):
     if key_id and not re.fullmatch(PUBLIC_KEY_PREFIX + r"[0-9A-Za-z]{1,64}", key_id):
         messages.append(found("E016", where=where))
     if has_key:
-        key, trouble = _load(where, entry, "PUBLIC_KEY", crypto.public_key, "E017")
+        key, trouble = _load(where, entry, "PUBLIC_KEY", "E017")
         messages += trouble
-        own, _ = _load(where, entry, "PRIVATE_KEY", crypto.private_key, "E011") if key else (None, [])
+        own, _ = _load(where, entry, "PRIVATE_KEY", "E011") if key else (None, [])
         if own is not None and own.public_key().public_numbers() == key.public_numbers():
             messages.append(found("E025", where=where))
     elif not entry.get("CERTIFICATES", True):
@@ -223,14 +222,12 @@ def _check_trust(where, entry):
     return messages
 
 
-def _load(where, entry, name, parse, wrong):
-    """A key from PEM text or a file: (key, []) or (None, [what is wrong])."""
+def _load(where, entry, name, wrong):
+    """A key from its text or a file: (key, []) or (None, [what is wrong])."""
     try:
-        text = conf.pem(entry.get(name, ""))
-    except (OSError, ValueError) as error:
-        return None, [found("E010", where=where, name=name, why=getattr(error, "strerror", None) or "no text")]
-    try:
-        return parse(text), []
+        return conf.load_key(entry, name), []
+    except conf.KeyFileUnreadable as error:
+        return None, [found("E010", where=where, name=name, why=error.reason)]
     except ValueError:
         return None, [found(wrong, where=where)]
 

@@ -26,8 +26,8 @@ TABLE = {
     "E008": ("{where}[{name!r}] is no merchant number.", "A merchant number has digits only, at most 32, as text."),
     "E009": ("{where}[{name!r}] is no appid.", "An appid looks like wx0123456789abcdef."),
     "E010": (
-        "{where}[{name!r}] is neither PEM text nor a readable file ({why}).",
-        "Give the path of the .pem file, readable by this process, or its text with the BEGIN and END lines.",
+        "{where}[{name!r}] names a file that cannot be read ({why}).",
+        "Give the path of the .pem file, readable by this process, or the text of the key itself.",
     ),
     "E011": (
         "{where}['PRIVATE_KEY'] is no unencrypted RSA private key.",

@@ -30,7 +30,7 @@ def base_url(host: str) -> str:
     parts = urlsplit(url)
     proper = parts.scheme in ("https", "http") and parts.hostname and not parts.query and not parts.fragment
     if not proper or " " in url:
-        raise ValueError(f"{host!r} is neither a host name nor a base URL such as https://apihk.mch.weixin.qq.com.")
+        raise ValueError("A host is neither a host name nor a base URL such as https://apihk.mch.weixin.qq.com.")
     return url
 
 

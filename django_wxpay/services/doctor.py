@@ -93,7 +93,8 @@ def _private_key(client, path):
     try:
         certificate = crypto.certificate(Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        return _failed(f"The certificate cannot be read: {error}", "Give the path of apiclient_cert.pem.")
+        why = getattr(error, "strerror", None) or error  # the system's own text repeats what was given
+        return _failed(f"The certificate cannot be read: {why}", "Give the path of apiclient_cert.pem.")
     if certificate.public_key() != key.public_key():
         return _failed(
             "The private key does not belong to the certificate.",

@@ -145,7 +145,7 @@ def test_alias_that_cannot_be_part_of_an_address(shop, alias):
         ({"MCHID": 1900000001}, ["E027", "E007"]),
         ({"APPID": "wx 1"}, ["E009"]),
         ({"PRIVATE_KEY": "/nowhere/key.pem"}, ["E010"]),
-        ({"PRIVATE_KEY": 5}, ["E010"]),
+        ({"PRIVATE_KEY": 5}, ["E011"]),
         ({"PRIVATE_KEY": "-----BEGIN PRIVATE KEY-----\nbroken"}, ["E011"]),
         ({"PRIVATE_KEY": pem(CURVE)}, ["E011"]),
         ({"PRIVATE_KEY": public_pem(OURS)}, ["E011"]),

@@ -348,3 +348,6 @@ def test_commands_print_no_secret(wechat):
 
     known = wechat.wechat.merchant
     assert known["apiv3_key"] not in told and "PRIVATE KEY" not in told
+
+    told, _ = doctor("--certificate", known["merchant_private_key"])
+    assert "✗ The certificate cannot be read" in told and "PRIVATE KEY" not in told
