@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -19,9 +20,15 @@ from .errors import BillCorrupt
 # About eight million rows. A file that claims more is not a day of one merchant.
 MAX_STATEMENT_BYTES = 2 * 1024**3
 CHINA = timezone(timedelta(hours=8))
+REFUND = "REFUND"  # the trade state of a row that is a refund
 # A row has some 250 bytes, and a goods name of 128 characters 512 at most.
 _LONGEST_LINE = 64 * 1024
 _MOST_JOINED_LINES = 32
+# How a row begins, whatever is before it: two of these in what should be one row are two rows.
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY_CELL = re.compile(f"`{_DAY.pattern}")
+_FIGURE = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_COUNT_OF_ROWS = "总交易单数"
 
 
 class Column(NamedTuple):
@@ -115,7 +122,7 @@ class StatementRow:
     @property
     def is_refund(self) -> bool:
         """Whether the row is a refund, not a payment."""
-        return self["trade_state"] == "REFUND"
+        return self["trade_state"] == REFUND
 
     @property
     def trade_time(self) -> datetime:
@@ -201,8 +208,8 @@ class StatementRow:
 class Statement(Iterator[StatementRow]):
     """An open statement: iterate over its rows, once.
 
-    ``columns`` says at which place of a line each of our names is. ``rows`` counts the rows read so far. After the
-    last, ``summary`` holds heading and value of a summary line, if the file has one.
+    ``columns`` says at which place of a line each of our names is. ``rows`` and ``refunds`` count what was read so
+    far. After the last, ``summary`` holds heading and value of a summary line, if the file has one.
     """
 
     def __init__(self, file: IO[bytes], max_bytes: int = MAX_STATEMENT_BYTES) -> None:
@@ -210,12 +217,17 @@ class Statement(Iterator[StatementRow]):
         self._left = max_bytes
         self._line = 0
         self.rows = 0
+        self.refunds = 0
         self.summary: dict[str, str] = {}
-        heading = self._read_line()
-        self._headings = heading.split(",") if heading else []
-        self.columns = layout(self._headings)
-        self._width = len(self._headings)
+        heading = self._read_line() or ""
+        self._end = "," if heading.endswith(",") else ""  # some programs write one at the end of every line
+        headings = heading.removesuffix(self._end).split(",") if heading else []
+        if any("`" in name[1:] for name in headings) or _DAY.search(heading):
+            raise BillCorrupt("The line of the headings goes on with values: line ends are lost.")
+        self.columns = layout(headings)
+        self._width = len(headings)
         self._description = self.columns.get("description")
+        self._trade_state = self.columns["trade_state"]
 
     def __next__(self) -> StatementRow:
         text = self._read_line()
@@ -228,22 +240,31 @@ class Statement(Iterator[StatementRow]):
             raise StopIteration
         begins = self._line
         cells = text[1:].split(",`")
-        while len(cells) < self._width:  # a line end inside a goods name
+        if len(cells) != self._width:
+            cells = self._mended(text, begins)
+        if self._end:
+            cells[-1] = cells[-1].removesuffix(self._end)
+        self.rows += 1
+        self.refunds += cells[self._trade_state] == REFUND
+        return StatementRow(begins, cells, self.columns)
+
+    def _mended(self, text: str, begins: int) -> list[str]:
+        """Return the values of a row whose goods name holds a line end, or a comma with a backtick."""
+        while (cells := text[1:].split(",`")) and len(cells) < self._width:
             more = self._read_line()
             if more is None or self._line - begins >= _MOST_JOINED_LINES:
                 raise BillCorrupt(
                     f"Line {begins} has {len(cells)} of {self._width} values: the file is cut or altered."
                 )
             text += "\n" + more
-            cells = text[1:].split(",`")
-        excess = len(cells) - self._width
-        if excess:  # a comma and a backtick inside a goods name
+        if len(_DAY_CELL.findall(text)) > 1:
+            raise BillCorrupt(f"Line {begins} holds more than one row, or the rest of one: line ends are lost.")
+        if excess := len(cells) - self._width:
             if self._description is None:
                 raise BillCorrupt(f"Line {begins} has {len(cells)} values instead of {self._width}.")
             place = slice(self._description, self._description + excess + 1)
             cells[place] = [",`".join(cells[place])]
-        self.rows += 1
-        return StatementRow(begins, cells, self.columns)
+        return cells
 
     def _read_line(self) -> str | None:
         try:
@@ -266,13 +287,22 @@ class Statement(Iterator[StatementRow]):
 
     def _read_summary(self, heading: str) -> None:
         values = self._read_line() or ""
-        names = heading.split(",")
+        names = heading.removesuffix(self._end).split(",")
         cells = values[1:].split(",`") if values.startswith("`") else values.split(",")
-        if len(names) != len(cells):
+        figures = [cell.removesuffix(self._end) for cell in cells]
+        if len(names) != len(figures) or _DAY.search(heading) or not all(map(_is_figure, figures)):
             raise BillCorrupt(f"Line {self._line} is neither a row nor the values of a summary.")
         if any(rest for rest in iter(self._read_line, None)):
             raise BillCorrupt(f"There is more after the summary, at line {self._line}.")
-        self.summary = {name.strip(): cell for name, cell in zip(names, cells, strict=True)}
+        self.summary = {name.strip(): figure for name, figure in zip(names, figures, strict=True)}
+        # The mainland's files count refunds among the rows; nobody promises it of these.
+        counted = self.summary.get(_COUNT_OF_ROWS)
+        if counted is not None and counted not in (str(self.rows), str(self.rows - self.refunds)):
+            raise BillCorrupt(f"The summary counts {counted!r} rows, {self.rows} were read: rows are missing.")
+
+
+def _is_figure(text: str) -> bool:
+    return not text or _FIGURE.fullmatch(text) is not None
 
 
 def layout(headings: list[str]) -> dict[str, int]:

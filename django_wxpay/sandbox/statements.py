@@ -110,16 +110,18 @@ class Statements:
             header = [*CHINESE[:26], *(f"column {position}" for position in range(27, 39))]
         end = "\r\n" if error == "crlf" else "\n"
         yield (BOM if error == "bom" else "") + ",".join(_rearranged(header, error, "新列")) + end
+        count = fabricated
         if first is not None:
             if error == "newline_in_name":
                 first[19] += "\nline two"
-            yield _line(first, error) + end
+            rows = chain([first], rows)
         for row in rows:
+            count += 1
             yield _line(row, error) + end
         for line in self._fabricated(day, mchid, sub_mchid, fabricated, error):
             yield line + end
         if error == "summary":
-            yield "总交易单数,总金额" + end + "`1,`0.00" + end
+            yield "总交易单数,总金额" + end + f"`{count},`0.00" + end
 
     def _rows(self, day: date, mchid: str, sub_mchid: str | None) -> Iterator[Cells]:
         start, end = day_bounds(day)

@@ -194,6 +194,7 @@ def test_a_doubled_column_stops_with_a_report():
         b"\x1f\x8bnot gzip at all",
         statement(line(PAYMENT), "总数,总额", "`1"),
         statement(line(PAYMENT), "总数", "`1", line(PAYMENT)),
+        statement(line(PAYMENT), "总数,总额", "`1,`much"),
     ],
 )
 def test_what_is_not_a_whole_statement_is_corrupt(content):
@@ -201,10 +202,57 @@ def test_what_is_not_a_whole_statement_is_corrupt(content):
         read(content)
 
 
-def test_a_summary_after_the_rows_is_kept_apart():
-    opened = parse_statement(io.BytesIO(statement(line(PAYMENT), "总交易单数,总交易额", "`1,`38.00")))
+@pytest.mark.parametrize("values", ["`1,`38.00", "1,38.00", "`1,`"])
+def test_a_summary_after_the_rows_is_kept_apart(values):
+    opened = parse_statement(io.BytesIO(statement(line(PAYMENT), "总交易单数,总交易额", values)))
     assert len(list(opened)) == opened.rows == 1
-    assert opened.summary == {"总交易单数": "1", "总交易额": "38.00"}
+    assert opened.summary == dict(zip(("总交易单数", "总交易额"), values.replace("`", "").split(","), strict=True))
+
+
+GLUED = {
+    "heading and rows": heading() + line(PAYMENT) + line(PAYMENT),
+    "heading and rows, by blanks": " ".join([heading(), line(PAYMENT), line(PAYMENT)]),
+    "heading and rows, by CR": "\r".join([heading(), line(PAYMENT), line(PAYMENT)]),
+    "heading and rows without backticks": (heading() + line(PAYMENT)).replace("`", ""),
+    "rows": heading() + "\n" + line(PAYMENT) + line(PAYMENT),
+    "rows, by blanks": heading() + "\n" + line(PAYMENT) + " " + line(PAYMENT),
+    "rows, by CR": heading() + "\n" + line(PAYMENT) + "\r" + line(PAYMENT),
+    "rows, by commas": heading() + "\n" + line(PAYMENT) + "," + line(PAYMENT),
+    "a row cut in its line and the next": statement(line(PAYMENT)[:120] + line(PAYMENT), line(PAYMENT)).decode(),
+    "a row cut at its end and the next": statement(line(PAYMENT)[:120], line(PAYMENT)).decode(),
+    "a row cut early and the next": statement(line(PAYMENT)[:40], line(PAYMENT)).decode(),
+    "columns in another order": statement(line(PAYMENT, NAMES[::-1]) * 2, head=heading(names=NAMES[::-1])).decode(),
+    "rows and a summary": statement(line(PAYMENT) + "总交易单数,总交易额", "`1,`38.00").decode(),
+    "two files": statement(line(PAYMENT)).decode() * 2,
+}
+
+
+@pytest.mark.scenario("S48")
+@pytest.mark.parametrize("content", GLUED.values(), ids=GLUED)
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_rows_whose_line_ends_are_lost_are_never_read_as_fewer(content, end):
+    with pytest.raises(BillCorrupt):
+        read((content.rstrip("\n") + end).encode())
+
+
+@pytest.mark.scenario("S48")
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_rows_that_a_spreadsheet_saved_without_backticks_are_no_summary(rows):
+    with pytest.raises(BillCorrupt):
+        read(statement(*[line(PAYMENT).replace("`", "")] * rows))
+
+
+@pytest.mark.scenario("S48")
+@pytest.mark.parametrize("count", ["2", "3", "0", "38.00", "x", ""])
+def test_rows_that_the_summary_counts_otherwise_are_not_all_there(count):
+    with pytest.raises(BillCorrupt, match="summary"):
+        read(statement(line(PAYMENT), "总交易单数,总交易额", f"`{count},`38.00"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_comma_at_the_end_of_every_line_does_not_matter(end):
+    rows = read(statement(line(PAYMENT) + ",", line(REFUND) + ",", head=heading() + ",", end=end))
+    assert [row["voucher_refund"] for row in rows] == ["0.00", "0.00"]
 
 
 @pytest.mark.parametrize(
