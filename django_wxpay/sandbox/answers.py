@@ -51,17 +51,25 @@ class ConnectionClosed(SandboxConnectionError):
 
 
 class Refused(Exception):
-    """An error answer: ``{"code", "message", "detail"}`` with an HTTP status."""
+    """An error answer: ``{"code", "message", "detail"}`` with an HTTP status. ``verbatim``: never translated."""
 
     def __init__(
-        self, status: int, code: str, message: str, *, detail: dict[str, Any] | None = None, reason: int = 0
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        detail: dict[str, Any] | None = None,
+        reason: int = 0,
+        verbatim: bool = False,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.detail = status, code, message, detail
         self.reason = reason or REASONS.get(code, OTHER_REASON)
+        self.verbatim = verbatim
 
     def body(self, accept_language: str) -> bytes:
-        chinese = accept_language.lower().startswith("zh") and self.code in CHINESE
+        chinese = not self.verbatim and accept_language.lower().startswith("zh") and self.code in CHINESE
         answer: dict[str, Any] = {"code": self.code, "message": CHINESE[self.code] if chinese else self.message}
         if self.detail is not None:
             answer["detail"] = self.detail
@@ -90,8 +98,11 @@ def no_content() -> Reply:
 
 
 def dump(data: Any) -> bytes:
-    """Write JSON once; these bytes are signed and sent. What is None is left out of objects."""
-    return json.dumps(without_none(data), ensure_ascii=False, separators=(",", ":")).encode()
+    """Write JSON once; these bytes are signed and sent. What is None is left out of objects.
+
+    Half a character, which UTF-8 cannot write, becomes the escape that JSON has for it.
+    """
+    return json.dumps(without_none(data), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 def without_none(data: Any) -> Any:

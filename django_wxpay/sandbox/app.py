@@ -13,7 +13,8 @@ from . import control, phone
 from .answers import Refused, Reply
 from .contracts import CHANNELS
 from .emulator import Sandbox
-from .gateway import CUT, Gateway
+from .gateway import API, CUT, Gateway
+from .interludes import Deed, Interludes
 
 LARGEST_BODY = 2 * 1024 * 1024
 Handler = Callable[..., Reply]
@@ -36,7 +37,7 @@ def create_app(state: Path | str | None = None, **options: Any) -> Flask:
     app.after_request(gateway.leave)
     app.register_error_handler(Refused, gateway.refused)
     app.register_error_handler(HTTPException, gateway.not_routed)
-    app.wsgi_app = _Breaker(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _Connection(app.wsgi_app, sandbox.interludes)  # type: ignore[method-assign]
     return app
 
 
@@ -84,21 +85,31 @@ def _bound(handler: Handler, **fixed: Any) -> Handler:
     return lambda call, **path: handler(call, **fixed, **path)
 
 
-class _Breaker:
-    """Break the connection where a fault or a special amount asked for it.
+class _Connection:
+    """The way between caller and gateway: it may take its time, and it may break.
 
-    Outside Flask, which would turn the exception into an answer. Werkzeug's server closes the socket on a
-    ``ConnectionError``; in process the transport catches it.
+    Interludes happen on it. It breaks where a fault or a special amount asked for that, outside Flask, which would
+    turn the exception into an answer. Werkzeug's server closes the socket on a ``ConnectionError``; in process the
+    transport catches it.
     """
 
-    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
-        self._application = application
+    def __init__(self, application: Callable[..., Iterable[bytes]], interludes: Interludes) -> None:
+        self._application, self._interludes = application, interludes
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        before, after = self._deeds(environ)
+        for deed in before:
+            deed()
         held: list[Any] = []
         body = self._application(environ, lambda *arguments: held.append(arguments))
+        for deed in after:
+            deed()
         if cut := environ.get(CUT):
             getattr(body, "close", lambda: None)()
             raise cut
         start_response(*held[-1])
         return body
+
+    def _deeds(self, environ: dict[str, Any]) -> tuple[list[Deed], list[Deed]]:
+        path = environ.get("PATH_INFO", "")
+        return self._interludes.take(path, environ["REQUEST_METHOD"]) if path.startswith(API) else ([], [])

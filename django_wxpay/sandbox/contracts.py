@@ -116,6 +116,19 @@ class Contracts:
         self._end(contract, mode="MERCHANT", note=asked["termination_note"])
         return no_content()
 
+    def payload(self, contract: Row) -> dict[str, Any]:
+        """Return what a notification says of a contract: of its signing, or of its end."""
+        ended = contract["state"] == TERMINATED
+        return {
+            **self._sandbox.identity(contract),
+            "contract_id": contract["contract_id"],
+            "out_contract_code": contract["out_contract_code"],
+            "plan_id": contract["plan_id"],
+            "openid": contract["openid"],
+            "operate_time": rfc3339(contract["terminated_at"] if ended else contract["signed_at"]),
+            "contract_termination_mode": contract["termination_mode"],
+        }
+
     def for_deduction(self, party: Party, contract_id: str) -> Row:
         """Return the contract that a deduction names, or refuse."""
         contract = self._find(party, contract_id, status=403)
@@ -161,7 +174,7 @@ class Contracts:
             self._store.update(
                 "sessions", "session_id", session["session_id"], state=SIGNED, contract_id=contract["contract_id"]
             )
-            self._tell("PAPAY.SIGN", contract, session["success_notify_url"], operate_time=now)
+            self._tell("PAPAY.SIGN", contract["contract_id"], session["success_notify_url"])
             return self.get(contract["contract_id"])
 
     def refuse(self, session_or_code: str) -> Row:
@@ -275,28 +288,14 @@ class Contracts:
             "SELECT * FROM plans WHERE mchid = ? AND plan_id = ?", contract["mchid"], contract["plan_id"]
         )
         destination = (plan["termination_url"] or plan["success_notify_url"]) if plan else None
-        self._tell("PAPAY.TERMINATE", contract, destination, operate_time=now, contract_termination_mode=mode)
+        self._tell("PAPAY.TERMINATE", contract["contract_id"], destination)
 
-    def _tell(
-        self, event_type: str, contract: Row, destination: str | None, *, operate_time: float, **more: Any
-    ) -> None:
-        resource = {
-            **self._sandbox.identity(contract),
-            "contract_id": contract["contract_id"],
-            "out_contract_code": contract["out_contract_code"],
-            "plan_id": contract["plan_id"],
-            "openid": contract["openid"],
-            "operate_time": rfc3339(operate_time),
-            **more,
-        }
-        self._sandbox.notifications.tell(
-            contract["mchid"],
-            event_type,
-            destination,
-            resource,
-            original_type="papay",
-            about=contract["contract_id"],
-        )
+    def _tell(self, event_type: str, contract_id: str, url: str | None) -> None:
+        contract = self.get(contract_id)
+        if url:
+            self._sandbox.notifications.tell(
+                contract["mchid"], event_type, url, self.payload(contract), about=contract_id
+            )
 
     def _must_be_open(self, session: Row) -> None:
         if session["state"] == OPEN and session["expires_at"] <= self._sandbox.clock.now():

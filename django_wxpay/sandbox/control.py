@@ -199,18 +199,18 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     @control.post("/notifications")
     def notify() -> Response:
         given = _given()
-        if not given.get("event_type") or not given.get("url") or not isinstance(given.get("resource"), dict):
-            raise _wrong("give event_type, url and resource")
+        if not given.get("event_type") or not given.get("url") or not isinstance(given.get("resource"), (dict, str)):
+            raise _wrong("give event_type, url and resource (an object, or a text that is sealed as it stands)")
         row = sandbox.notifications.tell(
             str(given.get("mchid") or next(iter(sandbox.merchants))),
             str(given["event_type"]),
             str(given["url"]),
             given["resource"],
-            original_type=str(given.get("original_type", "transaction")),
-            about="made by hand",
+            original_type=str(given.get("original_type", "")),
+            about="by hand",
         )
         sandbox.after_change()
-        return _json(shown(row or {}), 201)
+        return _json(shown(row), 201)
 
     # Faults, time, keys
 

@@ -14,6 +14,7 @@ from .clock import Clock
 from .contracts import Contracts
 from .faults import Faults
 from .fields import DIRECT, INSTITUTION
+from .interludes import Deed, Interludes
 from .keys import Keys, new_apiv3_key, shared_keys
 from .notifications import Notifications, Sender
 from .orders import Orders
@@ -57,6 +58,7 @@ class Sandbox:
         self.store = Store(self.state_folder / DATABASE if self.state_folder else None)
         self.base_url = base_url.rstrip("/")
         self.clock = Clock(wall_clock)
+        self.interludes = Interludes()
         self.after_change: Callable[[], None] = lambda: None
         with self.store.transaction():
             self.keys = self._keys(keys)
@@ -216,6 +218,30 @@ class Sandbox:
     def notification_fault(self, kind: str, event_type: str = "", **order: Any) -> Row:
         """Order a fault for the next notification; see `faults.NOTIFICATION_FAULTS`."""
         return self.faults.add(kind, target="notification", path=event_type, **order)
+
+    def meanwhile(self, deed: Deed, path: str = "", **order: Any) -> None:
+        """Do this during the next call of a path, in process only; see `interludes.Interludes.add`."""
+        self.interludes.add(deed, path, **order)
+
+    def notify(
+        self,
+        event_type: str,
+        content: dict[str, Any] | str,
+        *,
+        url: str,
+        mchid: str = MCHID,
+        original_type: str = "",
+        times: int = 1,
+    ) -> Row:
+        """Send a genuine notification (signed, encrypted) with that content; return its row with all attempts.
+
+        content: what is sealed in it; a text is sealed as it stands, JSON or not. original_type: by default what
+        goes with the event type. times: how often the same message is sent now, acknowledged or not.
+        """
+        row = self.notifications.tell(mchid, event_type, url, content, original_type=original_type, about="by hand")
+        for _ in range(times):
+            row = self.notifications.deliver_now(row["notification_id"]) or row
+        return row
 
     def describe(self) -> dict[str, Any]:
         """Return everything that happened, as ``GET /_sandbox/state`` does. No private keys."""

@@ -1,7 +1,8 @@
 """Faults on demand: what the next calls or notifications shall suffer.
 
 ``times`` calls (``-1``: until removed) suffer the fault, after ``skip`` calls that do not. A call's ``path`` is a
-prefix, or a pattern when it holds ``*``. For notifications ``path`` is matched against the event type.
+prefix, or a pattern when it holds ``*``. For notifications ``path`` is matched against the event type. The option
+``mchid`` narrows both to one merchant number.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from .store import Row, Store
 
 CALL, NOTIFICATION = "call", "notification"
 
+# Errors of the gateway: status and code, unless the fault names others.
+ERRORS = {"error_500": (500, "SYSTEM_ERROR"), "error_429": (429, "FREQUENCY_LIMITED"), "refuse": (403, "NO_AUTH")}
 CALL_FAULTS = {
     "lost_answer": "carried out, then the connection is cut without an answer",
     "closed_connection": "the connection is cut before anything is done",
+    "silent": "no answer while the client waits, at most `seconds` (default 60); `when`",
     "slow": "carried out, answered `seconds` later (default 15)",
-    "error_500": "500 SYSTEM_ERROR; `when`: before (default) or after it was done; `status` 502, 503 …, `code`",
-    "error_429": "429 FREQUENCY_LIMITED, not accepted; `code`, `retry_after`",
-    "refuse": "refused with `status` and `code` (default 403 NO_AUTH), nothing done",
+    "error_500": "500 SYSTEM_ERROR; `when`, `status` 502, 503 …, `code`, `message`, `retry_after`",
+    "error_429": "429 FREQUENCY_LIMITED, not accepted; the same options",
+    "refuse": "403 NO_AUTH; the same options",
+    "altered": "carried out, `answer` is merged into the answer before it is signed",
     "bad_signature": "carried out, the answer's signature is wrong",
     "probe": "carried out, the signature begins with WECHATPAY/SIGNTEST/",
     "unsigned": "the answer has no signature headers",
@@ -40,6 +45,8 @@ NOTIFICATION_FAULTS = {
     "without_original_type": "resource.original_type is absent",
     "create_time_14": "create_time is written yyyyMMddHHmmss",
     "without_summary": "summary is absent",
+    "empty_associated_data": "resource.associated_data is empty",
+    "without_associated_data": "resource.associated_data is absent",
     "altered": "`resource` is merged into the message before it is encrypted; `event_type`, `envelope` too",
     "bad_signature": "the first attempt has a wrong signature (`attempts`: how many)",
     "wrong_tag": "the first attempt does not decrypt, rightly signed",
@@ -87,10 +94,12 @@ class Faults:
         assert row is not None
         return row
 
-    def take(self, target: str, subject: str, method: str = "") -> Row | None:
+    def take(self, target: str, subject: str, *, mchid: str, method: str = "") -> Row | None:
         """Return the fault that this call or notification suffers, if any, and use it up by one."""
         for fault in self._store.all("SELECT * FROM faults WHERE target = ? ORDER BY seq", target):
-            if not _matches(fault, subject, method):
+            if fault["options"].get("mchid", mchid) != mchid:
+                continue
+            if not matches(fault["pattern"], fault["method"], subject, method):
                 continue
             if fault["skip"]:
                 self._store.update("faults", "seq", fault["seq"], skip=fault["skip"] - 1)
@@ -113,8 +122,19 @@ class Faults:
         return self._store.all("SELECT * FROM faults ORDER BY seq")
 
 
-def _matches(fault: Row, subject: str, method: str) -> bool:
-    if fault["method"] and fault["method"] != method.upper():
+def matches(pattern: str, wanted_method: str, subject: str, method: str) -> bool:
+    """Tell whether a call or an event type is meant; an empty pattern or method means any."""
+    if wanted_method and wanted_method != method.upper():
         return False
-    pattern = fault["pattern"]
     return fnmatchcase(subject, pattern) if "*" in pattern else subject.startswith(pattern)
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay changes over a message; a null in them removes the field."""
+    result = dict(base)
+    for name, value in changes.items():
+        if isinstance(value, dict) and isinstance(result.get(name), dict):
+            result[name] = merged(result[name], value)
+        else:
+            result[name] = value
+    return result

@@ -5,6 +5,7 @@ In: headers, signature, fault ordered for before. Out: Request-ID, date, signatu
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from . import protocol
-from .answers import ConnectionClosed, LostAnswer, Refused, Reply, SandboxConnectionError
-from .faults import CALL
+from .answers import ConnectionClosed, LostAnswer, Refused, Reply, SandboxConnectionError, dump
+from .faults import CALL, ERRORS, merged
 from .notifications import probe_signature
 from .protocol import Call
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 API = "/v3/"
 STATEMENTS = "/v3/global/statements"
 LOGGED_BODY = 8192
-SLOW_SECONDS = 15.0
+SLOW_SECONDS, SILENT_SECONDS = 15.0, 60.0
 STALE_SECONDS = 360
 READ_TIMEOUT = "sandbox.read_timeout"  # set by transport.WSGIAdapter: how long this client would wait
 CUT = "sandbox.cut"
@@ -49,7 +50,7 @@ class Gateway:
         protocol.check_headers(headers, media_types=statements if request.path == STATEMENTS else ("application/json",))
         g.call = self._authenticate(headers, raw_body)
         with self._sandbox.store.transaction():
-            g.fault = self._sandbox.faults.take(CALL, request.path, request.method)
+            g.fault = self._sandbox.faults.take(CALL, request.path, mchid=g.call.merchant.mchid, method=request.method)
         return self._before(g.fault) if g.fault else None
 
     def view(self, handler: Handler) -> Callable[..., Response]:
@@ -108,6 +109,8 @@ class Gateway:
         self._log(response, request_id)
         if fault and fault["kind"] == "slow":
             self._wait(float(fault["options"].get("seconds", SLOW_SECONDS)))
+        elif fault and fault["kind"] == "silent" and READ_TIMEOUT not in request.environ:
+            time.sleep(float(fault["options"].get("seconds", SILENT_SECONDS)))
         return response
 
     # Before
@@ -141,29 +144,31 @@ class Gateway:
         )
 
     def _before(self, fault: dict[str, Any]) -> Response | None:
-        kind, options = fault["kind"], fault["options"]
+        kind = fault["kind"]
         if kind == "closed_connection":
             request.environ[CUT] = ConnectionClosed("the connection was closed before anything was done")
             return Response(status=503)
-        if kind == "error_500" and options.get("when", "before") == "before":
-            raise Refused(int(options.get("status", 500)), options.get("code", "SYSTEM_ERROR"), "ordered by a fault")
-        if kind == "refuse":
-            raise Refused(int(options.get("status", 403)), options.get("code", "NO_AUTH"), "ordered by a fault")
-        if kind == "error_429":
-            raise Refused(429, options.get("code", "FREQUENCY_LIMITED"), "ordered by a fault")
+        if _is_before(fault) and kind == "silent":
+            request.environ[CUT] = LostAnswer("nothing was done, and nothing was answered")
+            return Response(status=503)
+        if _is_before(fault) and kind in ERRORS:
+            raise _ordered(fault)
         return None
 
     # After
 
     def _after(self, fault: dict[str, Any], response: Response) -> Response:
         kind, options = fault["kind"], fault["options"]
-        if kind == "lost_answer":
+        if kind == "lost_answer" or (kind == "silent" and not _is_before(fault)):
             request.environ[CUT] = LostAnswer()
-        elif kind == "error_500" and options.get("when") == "after":
-            status, code = int(options.get("status", 500)), options.get("code", "SYSTEM_ERROR")
-            return self.refused(Refused(status, code, "it was done; this answer was ordered by a fault"))
-        elif kind == "error_429" and "retry_after" in options:
-            response.headers["Retry-After"] = str(options["retry_after"])
+        elif kind in ERRORS:
+            if not _is_before(fault):
+                response = self.refused(_ordered(fault))
+            if "retry_after" in options:
+                response.headers["Retry-After"] = str(options["retry_after"])
+        elif kind == "altered" and response.mimetype == "application/json":
+            changed = merged(json.loads(response.get_data() or b"{}"), options.get("answer", {}))
+            return Response(dump(changed), response.status_code, content_type="application/json")
         elif kind == "garbage":
             response.close()
             return Response("<html><body>502 Bad Gateway</body></html>", response.status_code, content_type="text/html")
@@ -173,7 +178,7 @@ class Gateway:
         return response
 
     def _sign(self, response: Response, kind: str, options: dict[str, Any]) -> None:
-        if kind == "unsigned" or (kind == "garbage" and not options.get("signed", True)):
+        if kind == "unsigned" or not options.get("signed", True):
             return
         body = response.get_data() if g.get("signed_body") is None else g.signed_body
         body += b" " if kind == "bad_signature" else b""
@@ -214,3 +219,16 @@ class Gateway:
                 fault={"kind": fault["kind"], **fault["options"]} if fault else None,
                 ignored=call.ignored if call and call.ignored else None,
             )
+
+
+def _is_before(fault: dict[str, Any]) -> bool:
+    return bool(fault["options"].get("when", "before") == "before")
+
+
+def _ordered(fault: dict[str, Any]) -> Refused:
+    """Return the error that a fault asks for."""
+    options, (status, code) = fault["options"], ERRORS[fault["kind"]]
+    message = str(options.get("message", "ordered by a fault"))
+    return Refused(
+        int(options.get("status", status)), str(options.get("code", code)), message, verbatim="message" in options
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import keys, protocol
 from .answers import dump
 from .clock import CHINA, rfc3339
-from .faults import NOTIFICATION
+from .faults import NOTIFICATION, merged
 from .store import Row
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 RHYTHM = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
 STALE_SECONDS = 360
 PENDING, SENDING, DELIVERED, HELD, LOST, GIVEN_UP = "PENDING", "SENDING", "DELIVERED", "HELD", "LOST", "GIVEN_UP"
-FIRST_ATTEMPT_FAULTS = ("bad_signature", "wrong_tag", "probe", "unsigned", "stale", "unknown_serial")
+NOTHING_ASSOCIATED = ("empty_associated_data", "without_associated_data")
+ORIGINAL_TYPES = {"PAPAY": "papay", "REFUND": "refund", "PAYSCORE": "payscore"}  # all others: transaction
 SUMMARIES = {
     "PAPAY.SIGN": "contract signed",
     "PAPAY.TERMINATE": "contract terminated",
@@ -48,19 +49,27 @@ class Notifications:
         self.first_delay = 0.0
 
     def tell(
-        self, mchid: str, event_type: str, url: str | None, resource: dict[str, Any], *, original_type: str, about: str
-    ) -> Row | None:
-        """Write down a notification; it is sent later. Without a URL nobody is told."""
-        if not url:
-            return None
+        self,
+        mchid: str,
+        event_type: str,
+        url: str,
+        resource: dict[str, Any] | str,
+        *,
+        original_type: str = "",
+        about: str,
+    ) -> Row:
+        """Write down a notification; it is sent later. ``resource`` as a text is sealed as it stands."""
         now = self._sandbox.clock.now()
-        fault = self._sandbox.faults.take(NOTIFICATION, event_type)
+        fault = self._sandbox.faults.take(NOTIFICATION, event_type, mchid=mchid)
         kind, options = (fault["kind"], fault["options"]) if fault else ("", {})
+        original_type = original_type or ORIGINAL_TYPES.get(event_type.partition(".")[0], "transaction")
         if kind == "altered":
             event_type = options.get("event_type", event_type)
-            resource = _merged(resource, options.get("resource", {}))
+            if isinstance(resource, dict):
+                resource = merged(resource, options.get("resource", {}))
         notification_id = str(uuid.uuid4())
-        envelope = self._envelope(notification_id, event_type, resource, original_type, kind, options, now)
+        plain = dump(resource) if isinstance(resource, dict) else resource.encode()
+        envelope = self._envelope(notification_id, event_type, plain, original_type, kind, options, now)
         state = PENDING
         next_at: float | None = now + self._sandbox.clock.delay(self.first_delay)
         if kind == "lost" and "attempts" not in options:
@@ -83,7 +92,9 @@ class Notifications:
             fault={"kind": kind, **options} if fault else None,
             attempts=[],
         )
-        return self.find(notification_id)
+        row = self.find(notification_id)
+        assert row is not None
+        return row
 
     def find(self, notification_id: str) -> Row | None:
         return self._store.one("SELECT * FROM notifications WHERE notification_id = ?", notification_id)
@@ -221,7 +232,7 @@ class Notifications:
         self,
         notification_id: str,
         event_type: str,
-        resource: dict[str, Any],
+        plain: bytes,
         original_type: str,
         kind: str,
         options: dict[str, Any],
@@ -238,10 +249,12 @@ class Notifications:
             "summary": None if kind == "without_summary" else SUMMARIES.get(event_type, event_type),
             "resource": {
                 "original_type": None if kind == "without_original_type" else original_type,
-                **keys.encrypt(self._sandbox.apiv3_key, dump(resource), original_type),
+                **keys.encrypt(self._sandbox.apiv3_key, plain, "" if kind in NOTHING_ASSOCIATED else original_type),
             },
         }
-        return _merged(envelope, options.get("envelope", {})) if kind == "altered" else envelope
+        if kind == "without_associated_data":
+            del envelope["resource"]["associated_data"]
+        return merged(envelope, options.get("envelope", {})) if kind == "altered" else envelope
 
 
 def acknowledged(status: int, body: bytes) -> bool:
@@ -267,14 +280,3 @@ def _with_wrong_tag(body: str) -> bytes:
     ciphertext = envelope["resource"]["ciphertext"]
     envelope["resource"]["ciphertext"] = ("B" if ciphertext[0] == "A" else "A") + ciphertext[1:]
     return dump(envelope)
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Lay changes over a message; a null in them removes the field."""
-    result = dict(base)
-    for name, value in changes.items():
-        if isinstance(value, dict) and isinstance(result.get(name), dict):
-            result[name] = _merged(result[name], value)
-        else:
-            result[name] = value
-    return result

@@ -191,7 +191,6 @@ class Orders:
                 "TRANSACTION.SUCCESS",
                 paid["notify_url"],
                 self.shown(paid),
-                original_type="transaction",
                 about=paid["transaction_id"],
             )
 

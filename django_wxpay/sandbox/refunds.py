@@ -265,9 +265,22 @@ class Refunds:
         self._tell(self.get(row["refund_id"]))
 
     def _tell(self, row: Row) -> None:
+        if row["notify_url"]:
+            self._sandbox.notifications.tell(
+                row["mchid"],
+                f"REFUND.{row['status']}",
+                row["notify_url"],
+                self.payload(row),
+                about=row["refund_id"],
+            )
+
+    # Shapes
+
+    def payload(self, row: Row) -> dict[str, Any]:
+        """Return what a notification says of a refund."""
         order = self._sandbox.orders.get(row["transaction_id"])
         identity = self._sandbox.identity(order)
-        resource = {
+        return {
             **{name: identity.get(name) for name in ("mchid", "sp_mchid", "sub_mchid")},
             "transaction_id": row["transaction_id"],
             "out_trade_no": row["out_trade_no"],
@@ -287,16 +300,6 @@ class Refunds:
                 "exchange_rate": money.exchange_rate(row["currency"]),
             },
         }
-        self._sandbox.notifications.tell(
-            row["mchid"],
-            f"REFUND.{row['status']}",
-            row["notify_url"],
-            resource,
-            original_type="refund",
-            about=row["refund_id"],
-        )
-
-    # Shapes
 
     def _accepted(self, row: Row) -> dict[str, Any]:
         return {

@@ -169,6 +169,5 @@ def _decode(row: sqlite3.Row) -> Row:
 
 def _encode(values: Row) -> list[Any]:
     return [
-        json.dumps(value, ensure_ascii=False) if name in JSON_COLUMNS and value is not None else value
-        for name, value in values.items()
+        json.dumps(value) if name in JSON_COLUMNS and value is not None else value for name, value in values.items()
     ]

@@ -1,6 +1,8 @@
 """The emulator behind the client, in process, with the shop's own URLs behind the emulator."""
 
+from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -9,6 +11,7 @@ from django.test import override_settings
 from django.urls import reverse
 
 from .. import conf
+from ..models import Contract, Order, Refund
 from ..sandbox import create_app
 from ..sandbox.transport import WSGIAdapter
 from ..services import contracts, orders, refunds, transitions
@@ -104,6 +107,35 @@ class WxpaySandbox:
     def notification_fault(self, kind, event_type="", **order):
         """The next notification suffers; kinds as `django_wxpay.sandbox.faults.NOTIFICATION_FAULTS` lists them."""
         return self.wechat.notification_fault(kind, event_type, **order)
+
+    def meanwhile(self, deed: Callable[[], object], path: str = "", **order: Any) -> None:
+        """During the next call of that path this happens too, before the caller has its answer.
+
+        With ``before=True`` it happens while the request is on its way. ``method`` narrows, ``skip`` lets some pass.
+        """
+        self.wechat.meanwhile(deed, path, **order)
+
+    def payload_of(self, row: Contract | Order | Refund) -> dict[str, Any]:
+        """What a notification of WeChat Pay says of a row at present."""
+        if isinstance(row, Contract):
+            return self.wechat.contracts.payload(self.wechat.contracts.get(row.out_contract_code))
+        if isinstance(row, Order):
+            return self.wechat.orders.shown(self.wechat.orders.get(row.out_trade_no))
+        return self.wechat.refunds.payload(self.wechat.refunds.get(row.out_refund_no))
+
+    def notify(
+        self, event_type: str, content: dict[str, Any] | str, *, merchant: str = "default", **order: Any
+    ) -> dict[str, Any]:
+        """Send the shop a genuine notification, signed and encrypted, with any event type and content.
+
+        ``times`` sends the same message again, ``original_type`` is written beside the content. Returns the last
+        attempt: ``status`` and ``answer`` of the shop, ``acknowledged``.
+        """
+        known = conf.merchant(merchant)
+        row = self.wechat.notify(event_type, content, url=known.notify_url, mchid=known.mchid, **order)
+        if self.delivers:
+            transitions.deliver_due()
+        return row["attempts"][-1]
 
     @property
     def calls(self):

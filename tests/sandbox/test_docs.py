@@ -32,6 +32,8 @@ def test_the_page_names_every_control_call(app):
     assert rules - named <= {"/_sandbox/orders/*/refuse", "/_sandbox/version"}
 
 
-def test_the_examples_in_process_run():
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(example, "docs/sandbox.md", "exec"), {"create_app": create_app})
+def test_the_examples_in_process_run(sandbox):
+    whole, *parts = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(compile(whole, "docs/sandbox.md", "exec"), {"create_app": create_app})
+    for part in parts:
+        exec(compile(part, "docs/sandbox.md", "exec"), {"sandbox": sandbox})

@@ -106,3 +106,58 @@ def test_unknown_faults_are_refused(shop):
     with pytest.raises(Refused):
         shop.sandbox.fault("slow", times=0)
     assert "slow" in CALL_FAULTS
+
+
+@pytest.mark.parametrize(("when", "orders"), [("before", 0), ("after", 1)])
+def test_a_silent_service_answers_nothing_before_or_after_it_was_done(shop, contract, when, orders):
+    shop.sandbox.fault("silent", DEDUCT, when=when)
+    begun = time.monotonic()
+    with pytest.raises(requests.ReadTimeout):
+        shop.deduct(contract, "d1")
+    assert time.monotonic() - begun < 1 and made(shop) == orders
+    assert shop.sandbox.describe()["calls"][-1]["status"] is None
+
+
+def test_a_fault_may_be_one_merchants_alone_until_it_is_taken_away(shop, institution):
+    fault = shop.sandbox.fault("silent", mchid=shop.mchid, times=-1)
+    for _ in range(2):
+        with pytest.raises(requests.ReadTimeout):
+            shop.get("/v3/certificates")
+        assert institution.get("/v3/certificates").status_code == 200
+    shop.sandbox.faults.remove(fault["seq"])
+    assert shop.get("/v3/certificates").status_code == 200
+
+
+@pytest.mark.parametrize("code", ["route_not_found", "INVALID_PATH", "MCH_NOT_EXISTS", "NO_STATEMENT_EXIST"])
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_refusal_may_come_from_a_gateway_that_signs_nothing(shop, code, signed):
+    shop.sandbox.fault("refuse", "/v3/certificates", status=404, code=code, message="no Route matched", signed=signed)
+    answer = shop.request("GET", "/v3/certificates", headers={"Accept-Language": "zh-CN"})
+    assert (answer.status_code, answer.json()) == (404, {"code": code, "message": "no Route matched"})
+    assert ("Wechatpay-Signature" in answer.headers) is signed
+    assert not signed or shop.verifies(answer.headers, answer.content)
+
+
+@pytest.mark.parametrize("kind", ["refuse", "error_429"])
+def test_any_error_can_be_ordered_for_what_was_done_all_the_same(shop, contract, kind):
+    shop.sandbox.fault(kind, DEDUCT, when="after", status=409, code="ODD")
+    answer = shop.deduct(contract, "d1")
+    assert (answer.status_code, answer.json()["code"], made(shop)) == (409, "ODD", 1)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_429_may_ask_for_any_wait_signed_or_not(shop, signed):
+    shop.sandbox.fault("error_429", retry_after=999999999, signed=signed)
+    answer = shop.get("/v3/certificates")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "999999999")
+    assert ("Wechatpay-Signature" in answer.headers) is signed
+
+
+def test_an_answer_can_be_altered_before_it_is_signed(shop, contract):
+    shop.sandbox.fault(
+        "altered", DEDUCT, answer={"amount": {"total": 1}, "payer": None, "trade_state_desc": "\ud83d\x00"}
+    )
+    answer = shop.deduct(contract, "d1")
+    assert shop.verifies(answer.headers, answer.content) and b'"\\ud83d\\u0000"' in answer.content
+    told = answer.json()
+    assert (told["amount"]["total"], told["amount"]["currency"], "payer" in told) == (1, "HKD", False)

@@ -174,3 +174,36 @@ def test_one_can_be_made_by_hand(app, shop, mailbox):
     assert app.test_client().post("/_sandbox/notifications", json=body).status_code == 201
     app.test_client().post("/_sandbox/notifications/deliver")
     assert mailbox.types == ["PAYSCORE.NEW"] and mailbox.message(shop) == {"a": 1}
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("empty_associated_data", ""), ("without_associated_data", None)])
+def test_associated_data_may_be_empty_or_absent(shop, mailbox, kind, expected):
+    shop.sandbox.notification_fault(kind)
+    shop.signed()
+    shop.sandbox.deliver_due()
+    resource = envelope(mailbox)["resource"]
+    assert resource.get("associated_data") == expected
+    assert json.loads(shop.decrypt({"associated_data": "", **resource}))["out_contract_code"] == "c1"
+
+
+def test_a_genuine_one_says_whatever_it_is_told_to(shop, mailbox):
+    content = {"refund_id": 5, "out_refund_no": "r" * 80, "trade_state_desc": "\x00\ud83d"}
+    row = shop.sandbox.notify("X" * 200, content, url=NOTIFY_URL, times=2)
+    assert [attempt["status"] for attempt in row["attempts"]] == [200, 200]
+    (_, headers, body), _ = mailbox.received
+    assert shop.verifies(headers, body) and mailbox.message(shop) == content
+    assert envelope(mailbox)["event_type"] == "X" * 200 and envelope(mailbox, 0)["id"] == envelope(mailbox, 1)["id"]
+
+
+def test_a_genuine_one_may_hold_what_is_no_json(shop, mailbox):
+    shop.sandbox.notify("REFUND.SUCCESS", '{"a": ', url=NOTIFY_URL)
+    resource = envelope(mailbox)["resource"]
+    assert shop.decrypt(resource) == b'{"a": ' and resource["original_type"] == "refund"
+
+
+def test_a_fault_of_notifications_may_be_one_merchants_alone(shop, institution, mailbox):
+    shop.sandbox.notification_fault("lost", mchid=institution.mchid, times=-1)
+    institution.signed("c1")
+    shop.signed("c2")
+    shop.sandbox.advance(60)
+    assert [mailbox.message(shop, one)["out_contract_code"] for one in range(len(mailbox.received))] == ["c2"]

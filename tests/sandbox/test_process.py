@@ -128,6 +128,18 @@ def test_connections_are_really_closed(start, tmp_path):
         shop.request("GET", "/v3/certificates", timeout=0.3)
 
 
+def test_a_silent_process_accepts_the_connection_and_does_nothing(start, tmp_path):
+    _, base_url = start()
+    shop = shop_of(tmp_path, base_url)
+    requests.post(f"{base_url}/_sandbox/faults", json={"kind": "silent", "mchid": shop.mchid, "times": -1}, timeout=5)
+    for _ in range(3):
+        with pytest.raises(requests.ReadTimeout):
+            shop.request("GET", "/v3/certificates", timeout=0.2)
+    assert len(requests.get(f"{base_url}/_sandbox/state", timeout=5).json()["calls"]) == 3
+    requests.delete(f"{base_url}/_sandbox/faults", timeout=5)
+    assert shop.get("/v3/certificates").status_code == 200
+
+
 def test_a_restart_keeps_keys_and_rows_and_tells_the_new_address(start, tmp_path):
     first, address = start()
     shop_of(tmp_path, address).pre_sign("c1")
