@@ -18,20 +18,11 @@ from urllib3 import exceptions as wire
 
 from .. import __version__
 from . import crypto, signatures
-from .answers import Answer, RawAnswer, decode, error_of, prove, retry_after
-from .errors import (
-    APIError,
-    InvalidField,
-    NotFound,
-    OutcomeUnknown,
-    RateLimited,
-    RequestNotSent,
-    SignatureInvalid,
-    WxPayError,
-    normal_code,
-)
+from .answers import Answer, RawAnswer, decode, prove
+from .errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent, SignatureInvalid, WxPayError
 from .identity import HOSTS, Identity
 from .keyring import KeyRing
+from .refusals import error_for
 from .transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -39,11 +30,6 @@ logger = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 1024 * 1024
 USER_AGENT = f"django-wxpay/{__version__} (Python {platform.python_version()})"
 _OPENID_IN_PATH = re.compile(r"/openid/[^/]+")
-_NOT_THERE = re.compile(r"NOTEXISTS?\Z")
-# The manuals spell "too many" in four ways; the status is the surer sign.
-_TOO_MANY = {"RATELIMITEXCEEDED", "FREQUENCYLIMITED", "FREQUENCYLIMITEXCEED", "RATELIMITED"}
-# These leave it open whether it was done, also where they come with a 4xx: ask the same again.
-_UNDECIDED = {"SYSTEMERROR", "BANKERROR", "BIZERRNEEDRETRY"}
 
 
 def serialise(body: Mapping[str, Any] | None) -> bytes:
@@ -109,32 +95,39 @@ class BaseClient:
         body: Mapping[str, Any] | None = None,
         wechatpay_serial: str = "",
         also: tuple[str, ...] = (),
+        absent: tuple[str, ...] = (),
+        business: tuple[str, ...] = (),
     ) -> Answer:
         """Make one call and return its verified answer (2xx).
 
         path: percent-encoded where needed. query: values that are ``""`` are left out. wechatpay_serial: the
         key that sensitive fields were encrypted with; by default the one answers should be signed with. also:
-        codes of refusals (4xx) that are answers to this call, when they are proven.
+        codes of refusals (4xx) that are answers to this call, when they are proven. absent, business: as
+        `refusals.error_for` takes them; without `absent` nothing is ever a NotFound.
 
         Raises RequestNotSent, OutcomeUnknown (also for a 2xx that is not proven), APIError and its kinds. A
         GET changes nothing: when its answer is not proven, or the connection broke, it is asked once again.
         """
         content = serialise(body)
         target = target_of(path, query)
-        try:
-            return self._call(method, target, content, wechatpay_serial, also)
-        except OutcomeUnknown as error:
-            if method != "GET" or not _worth_repeating(error):
-                raise
-        return self._call(method, target, content, wechatpay_serial, also)
 
-    def _call(self, method: str, target: str, content: bytes, wechatpay_serial: str, also: tuple[str, ...]) -> Answer:
-        raw = self.exchange(method, target, content, wechatpay_serial=wechatpay_serial)
-        if not 200 <= raw.status < 300:
-            refusal = self.refusal(raw)
+        def call() -> Answer:
+            raw = self.exchange(method, target, content, wechatpay_serial=wechatpay_serial)
+            if 200 <= raw.status < 300:
+                return self._proven(raw)
+            refusal = self.refusal(raw, absent=absent, business=business)
             if isinstance(refusal, APIError) and refusal.verified and refusal.means(*also):
                 return decode(raw)
             raise refusal
+
+        try:
+            return call()
+        except OutcomeUnknown as error:
+            if method != "GET" or not _worth_repeating(error):
+                raise
+        return call()
+
+    def _proven(self, raw: RawAnswer) -> Answer:
         prove(raw, self.keys.find, self.clock())
         return decode(raw)
 
@@ -204,19 +197,10 @@ class BaseClient:
             f'serial_no="{identity.serial_no}",signature="{crypto.sign(identity.private_key, message)}"'
         )
 
-    def refusal(self, raw: RawAnswer) -> WxPayError:
-        """Return the error that an answer outside 2xx means: OutcomeUnknown, or one of APIError's kinds."""
-        code, message, detail = error_of(raw)
-        known: dict[str, Any] = {"code": code, "status": raw.status, "request_id": raw.request_id}
-        normal = normal_code(code)
-        if not 400 <= raw.status < 500 or normal in _UNDECIDED:
-            return OutcomeUnknown(f"HTTP {raw.status} {code}: {message}", **known)
-        known.update(verified=self._is_proven(raw), detail=detail, server_time=raw.server_time)
-        if raw.status == 429 or normal in _TOO_MANY:
-            return RateLimited(message, retry_after=retry_after(raw, self.clock()), **known)
-        if raw.status == 404 or _NOT_THERE.search(normal):
-            return NotFound(message, **known)
-        return APIError(message, **known)
+    def refusal(self, raw: RawAnswer, *, absent: tuple[str, ...] = (), business: tuple[str, ...] = ()) -> WxPayError:
+        """Return the error that an answer outside 2xx means, as `refusals.error_for` tells."""
+        verified = self._is_proven(raw)
+        return error_for(raw, verified=verified, now=self.clock(), absent=absent, business=business)
 
     def _is_proven(self, raw: RawAnswer) -> bool:
         if not signatures.are_present(raw.headers):

@@ -17,7 +17,17 @@ import requests
 from . import fields, signatures
 from .answers import RawAnswer
 from .base import MAX_ANSWER_BYTES, BaseClient, target_of
-from .errors import APIError, BillCorrupt, BillNotReady, NoStatement, OutcomeUnknown, SignatureInvalid, WxPayError
+from .errors import (
+    APIError,
+    BillCorrupt,
+    BillNotReady,
+    NoStatement,
+    NotFound,
+    OutcomeUnknown,
+    SignatureInvalid,
+    WxPayError,
+)
+from .refusals import NO_STATEMENT
 from .statements import MAX_STATEMENT_BYTES, Statement, StatementRow, parse_statement
 
 __all__ = ["Bills", "DownloadedStatement", "Sink", "Statement", "StatementRow", "parse_statement"]
@@ -128,8 +138,8 @@ class Bills:
         return size
 
     def _refusal(self, raw: RawAnswer) -> Exception:
-        error = self._client.refusal(raw)
-        if isinstance(error, APIError) and error.means("NO_STATEMENT_EXIST"):
+        error = self._client.refusal(raw, absent=NO_STATEMENT)
+        if isinstance(error, NotFound):
             return NoStatement(
                 error.message,
                 code=error.code,

@@ -10,6 +10,7 @@ from . import fields
 from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField, OutcomeUnknown
+from .refusals import NO_CONTRACT
 
 _ROOT = "/v3/global/papay/contracts"
 
@@ -76,7 +77,8 @@ class Contracts:
     def query(self, *, contract_id: str, sub_mchid: str = "", sub_appid: str = "") -> Answer:
         """Return a contract by WeChat Pay's number; NotFound when there is none (or it is not signed yet)."""
         fields.identifier("contract_id", contract_id, 64)
-        return self._client.request("GET", f"{_ROOT}/{contract_id}", query=self._parties(sub_mchid, sub_appid))
+        query = self._parties(sub_mchid, sub_appid)
+        return self._client.request("GET", f"{_ROOT}/{contract_id}", query=query, absent=NO_CONTRACT)
 
     def query_by_code(
         self, *, out_contract_code: str, plan_id: int, sub_mchid: str = "", sub_appid: str = ""
@@ -87,9 +89,8 @@ class Contracts:
             "plan_id": fields.whole("plan_id", plan_id, 1),
             **self._parties(sub_mchid, sub_appid),
         }
-        return self._client.request(
-            "GET", f"{_ROOT}/out-contract-code/{quote(out_contract_code, safe='')}", query=query
-        )
+        path = f"{_ROOT}/out-contract-code/{quote(out_contract_code, safe='')}"
+        return self._client.request("GET", path, query=query, absent=NO_CONTRACT)
 
     def terminate(self, *, contract_id: str, termination_note: str, sub_mchid: str = "", sub_appid: str = "") -> Answer:
         """End a contract; 204. Repeats are harmless: NotFound may mean that it was ended before, so query.
@@ -101,7 +102,7 @@ class Contracts:
             **self._parties(sub_mchid, sub_appid),
             "termination_note": fields.text("termination_note", termination_note, 256),
         }
-        return self._client.request("POST", f"{_ROOT}/{contract_id}/terminate", body=body)
+        return self._client.request("POST", f"{_ROOT}/{contract_id}/terminate", body=body, absent=NO_CONTRACT)
 
     def _parties(self, sub_mchid: str, sub_appid: str) -> dict[str, str]:
         identity = self._client.identity

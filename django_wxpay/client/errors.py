@@ -7,9 +7,10 @@
     │   └── InvalidField     one value is wrong (also ValueError) → correct it
     ├── OutcomeUnknown       timeout, 5xx, unproven 2xx         → query; only the SAME number again
     ├── APIError             WeChat Pay said no                 → show, do not retry
-    │   ├── NotFound         there is no such thing there
+    │   ├── NotFound         signed: the very thing is not there
     │   │   └── NoStatement  a day without a statement
-    │   └── RateLimited      too many calls, not accepted       → the same number, later
+    │   ├── RateLimited      too many calls, not accepted       → the same number, later
+    │   └── SetupError       keys, numbers or path are wrong    → stop, tell the operator
     ├── SignatureInvalid     not proven to come from WeChat Pay → trust nothing in it
     ├── MessageMalformed     proven, but not the message it should be
     ├── DecryptionFailed     no APIv3 key of ours opens it      → was the key changed?
@@ -97,20 +98,31 @@ class APIError(WxPayError):
 
 
 class NotFound(APIError):
-    """WeChat Pay knows no such order, refund, contract or file."""
+    """WeChat Pay knows no such order, refund, contract or file: so it said, signed, in the code of that very object.
+
+    Always `verified`. Another 404, or a code that speaks of the merchant, the user or the path, is an APIError.
+    """
 
 
 class NoStatement(NotFound):
     """There is no statement for that day: nothing was paid, or it is too early to ask."""
 
 
+class SetupError(APIError):
+    """Our keys, merchant numbers, permissions or paths are not as WeChat Pay has them: stop, and tell the operator.
+
+    It says nothing about the object that was asked about.
+    """
+
+
 class RateLimited(APIError):
     """Too many calls. Not accepted: send the same number again, later.
 
-    ``retry_after`` is what the answer asked for, in seconds, or None.
+    ``retry_after`` is what the answer asked for, in whole seconds and ten minutes at most, or None. Not ``verified``:
+    anything between us and WeChat Pay may have said so.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, **known: Any) -> None:
+    def __init__(self, message: str, *, retry_after: int | None = None, **known: Any) -> None:
         super().__init__(message, **known)
         self.retry_after = retry_after
 

@@ -13,6 +13,7 @@ from . import fields
 from .answers import Answer
 from .base import BaseClient
 from .errors import APIError, InvalidField, OutcomeUnknown, WxPayError
+from .refusals import NO_ORDER
 
 _DEDUCTIONS = "/v3/global/papay/transactions"
 _PAYMENTS = "/v3/global/transactions"
@@ -69,7 +70,8 @@ class Orders:
                 ),
             ),
         }
-        return self._client.request("POST", _DEDUCTIONS, body=body)
+        # Here NO_AUTH says that the contract ended, or never was.
+        return self._client.request("POST", _DEDUCTIONS, body=body, business=("NO_AUTH",))
 
     def query_deduction(self, *, out_trade_no: str = "", transaction_id: str = "", sub_mchid: str = "") -> Answer:
         """Return a deduction by one of its two numbers; NotFound when it never arrived."""
@@ -78,13 +80,15 @@ class Orders:
             path = f"{_DEDUCTIONS}/out-trade-no/{_quoted(fields.out_trade_no(name, number))}"
         else:
             path = f"{_DEDUCTIONS}/{fields.identifier(name, number)}"  # no /id/ here, unlike other payments
-        return self._client.request("GET", path, query=self._client.identity.sub_number(sub_mchid))
+        query = self._client.identity.sub_number(sub_mchid)
+        return self._client.request("GET", path, query=query, absent=NO_ORDER)
 
     def reverse_deduction(self, *, out_trade_no: str, sub_mchid: str = "") -> Answer:
         """Give a deduction up for good, before another is tried; 204. Refund one that was paid instead."""
         number = _quoted(fields.out_trade_no("out_trade_no", out_trade_no))
         body = self._client.identity.sub_number(sub_mchid)
-        return self._client.request("POST", f"{_DEDUCTIONS}/out-trade-no/{number}/reverse", body=body)
+        path = f"{_DEDUCTIONS}/out-trade-no/{number}/reverse"
+        return self._client.request("POST", path, body=body, absent=NO_ORDER)
 
     def pay_by_code(
         self,
@@ -160,6 +164,7 @@ class Orders:
             "GET",
             f"{_PAYMENTS}/{_payment(out_trade_no, id)}",
             query=self._client.identity.numbers(sub_mchid=sub_mchid),
+            absent=NO_ORDER,
         )
 
     def reverse_payment(self, *, out_trade_no: str = "", id: str = "", sub_mchid: str = "") -> Answer:
@@ -171,6 +176,7 @@ class Orders:
             "POST",
             f"{_QUICK_PAYMENTS}/{_payment(out_trade_no, id)}/reverse",
             body=self._client.identity.numbers(sub_mchid=sub_mchid),
+            absent=NO_ORDER,
         )
 
     def close_payment(self, *, out_trade_no: str = "", id: str = "", sub_mchid: str = "") -> Answer:
@@ -179,6 +185,7 @@ class Orders:
             "POST",
             f"{_PAYMENTS}/{_payment(out_trade_no, id)}/close",
             body=self._client.identity.numbers(sub_mchid=sub_mchid),
+            absent=NO_ORDER,
         )
 
 

@@ -10,6 +10,7 @@ from . import fields
 from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField
+from .refusals import NO_REFUND
 
 _ROOT = "/v3/global/refunds"
 SOURCES = ("REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS")
@@ -70,7 +71,8 @@ class Refunds:
             path = f"{_ROOT}/out-refund-no/{quote(fields.out_refund_no(name, number), safe='')}"
         else:
             path = f"{_ROOT}/id/{fields.identifier(name, number)}"
-        return self._client.request("GET", path, query=self._client.identity.numbers(sub_mchid=sub_mchid))
+        query = self._client.identity.numbers(sub_mchid=sub_mchid)
+        return self._client.request("GET", path, query=query, absent=NO_REFUND)
 
     def query_all(
         self,
@@ -81,14 +83,17 @@ class Refunds:
         count: int = PAGE_SIZE,
         sub_mchid: str = "",
     ) -> Answer:
-        """Return one page of an order's refunds: ``data``, ``total_num``, ``current_total_num``."""
+        """Return one page of an order's refunds: ``data``, ``total_num``, ``current_total_num``.
+
+        NotFound when there is none; that there is no such order is an APIError.
+        """
         query: dict[str, str | int] = {
             **_order(out_trade_no, transaction_id),
             "offset": fields.whole("offset", offset, 0),
             "count": fields.whole("count", count, 1, PAGE_SIZE),
             **self._client.identity.numbers(sub_mchid=sub_mchid),
         }
-        return self._client.request("GET", _ROOT, query=query)
+        return self._client.request("GET", _ROOT, query=query, absent=NO_REFUND)
 
     def iter_all(
         self, *, out_trade_no: str = "", transaction_id: str = "", sub_mchid: str = ""

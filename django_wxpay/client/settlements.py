@@ -10,6 +10,7 @@ from . import fields
 from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField, NotFound
+from .refusals import NO_SETTLEMENT
 
 _PATH = "/v3/global/settle/settlements"
 SETTLED = "SETTLED"
@@ -53,7 +54,7 @@ class Settlements:
         query["offset"] = fields.whole("offset", offset, 0)
         if sub_mchid:
             query.update(self._client.identity.sub_number(sub_mchid))
-        return self._client.request("GET", _PATH, query=query)
+        return self._client.request("GET", _PATH, query=query, absent=NO_SETTLEMENT)
 
     def iter_all(
         self,
@@ -69,8 +70,8 @@ class Settlements:
         for _ in range(_MOST_PAGES):
             try:
                 page = self.query(state=state, start=start, end=end, limit=limit, offset=offset, sub_mchid=sub_mchid)
-            except NotFound as error:
-                if offset or not error.verified or not error.means("RESOURCE_NOT_EXISTS"):
+            except NotFound:
+                if offset:
                     raise
                 return
             data = page.data or {}

@@ -7,7 +7,7 @@ from django_wxpay.client import errors
 
 def test_every_error_of_ours_is_a_wxpay_error_and_none_is_misconfiguration():
     ours = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
-    assert len(ours) == 13
+    assert len(ours) == 14
     assert all(issubclass(error, errors.WxPayError) for error in ours)
 
 
@@ -25,6 +25,7 @@ def test_the_tree_in_the_docstring_names_every_class_that_there_is():
         (errors.NotFound("x"), errors.APIError),
         (errors.NoStatement("x"), errors.NotFound),
         (errors.RateLimited("x"), errors.APIError),
+        (errors.SetupError("x"), errors.APIError),
     ],
 )
 def test_a_special_error_is_caught_as_its_general_one(error, kind):
@@ -48,10 +49,10 @@ def test_an_api_error_says_code_message_status_and_request_id_but_not_the_detail
 
 
 def test_errors_survive_a_trip_to_another_process():
-    sent = errors.RateLimited("slow", retry_after=2.0, code="RATELIMIT_EXCEEDED", status=429, verified=True)
+    sent = errors.RateLimited("slow", retry_after=2, code="RATELIMIT_EXCEEDED", status=429, verified=True)
     back = pickle.loads(pickle.dumps(sent))
     assert (back.retry_after, back.code, back.status, back.verified, str(back)) == (
-        2.0,
+        2,
         "RATELIMIT_EXCEEDED",
         429,
         True,
