@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from . import signatures
 from .errors import OutcomeUnknown, SignatureInvalid
 
+# What `Retry-After` may ask for: a header of one answer, perhaps unsigned, must not silence a merchant for long.
+LONGEST_WAIT_SECONDS = 600
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -98,12 +101,15 @@ def error_of(raw: RawAnswer) -> tuple[str, str, Any]:
     )
 
 
-def retry_after(raw: RawAnswer, now: float) -> float | None:
-    """Return how many seconds an answer asks to wait, or None."""
+def retry_after(raw: RawAnswer, now: float) -> int | None:
+    """Return how many seconds an answer asks to wait, `LONGEST_WAIT_SECONDS` at most; None when it does not say."""
     told = raw.headers.get("Retry-After", "").strip()
-    if told.isascii() and told.isdigit():
-        return float(told[:9])
     try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - now)
-    except (TypeError, ValueError):
+        if told.isascii() and told.isdigit():
+            seconds = int(told[:12])
+        else:
+            moment = parsedate_to_datetime(told)
+            seconds = int((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return min(max(seconds, 0), LONGEST_WAIT_SECONDS)

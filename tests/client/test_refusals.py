@@ -150,3 +150,43 @@ def test_unsigned_refusals_are_believed_only_when_told_so_and_badly_signed_ones_
         with pytest.raises(APIError) as caught:
             post(make_client(reply, trust_unsigned_errors=True))
         assert caught.value.verified is verified
+
+
+# -- too many
+
+
+@pytest.mark.scenario("S55")
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("7.5", None),
+        ("nan", None),
+        ("٧", None),
+        ("600", 600),
+        ("601", 600),
+        ("999999999", 600),
+        ("9" * 5000, 600),
+        ("Thu, 01 Jan 2026 00:00:30 GMT", 30),
+        ("Thu, 01 Jan 2026 00:00:30 -0000", 30),
+        ("Thu, 01 Jan 2015 00:00:00 GMT", 0),
+        ("Thu, 01 Jan 2099 00:00:00 GMT", 600),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 600),
+        ("Thu, 01 Jan 0001 00:00:00 +2359", 0),
+        ("Thu, 01 Jan 99999 00:00:00 GMT", None),
+    ],
+)
+@pytest.mark.parametrize("sign", [True, False])
+def test_a_rate_limit_says_how_long_to_wait_in_whole_seconds_within_a_bound(told, seconds, sign):
+    client = make_client(
+        Reply(429, {}, headers={"Retry-After": told}, sign=sign, at=1767225600), clock=lambda: 1767225600
+    )
+    with pytest.raises(RateLimited) as caught:
+        post(client)
+    assert caught.value.retry_after == seconds
+    assert caught.value.retry_after is None or type(caught.value.retry_after) is int
+    assert caught.value.verified is sign
