@@ -11,10 +11,10 @@ A program of its own, free of Django and of the rest of this package. In process
     app.sandbox.deliver_due()                       # the notification goes out
 """
 
-from .answers import ConnectionClosed, LostAnswer, Refused, SandboxConnectionError
 from .app import create_app
 from .emulator import Sandbox
-from .keys import Keys, shared_keys
+from .engine.answers import ConnectionClosed, LostAnswer, Refused, SandboxConnectionError
+from .engine.keys import Keys, shared_keys
 
 __all__ = [
     "ConnectionClosed",

@@ -10,11 +10,11 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from . import control, phone
-from .answers import Refused, Reply
 from .contracts import CHANNELS
 from .emulator import Sandbox
-from .gateway import API, CUT, Gateway
-from .interludes import Deed, Interludes
+from .engine.answers import Refused, Reply
+from .engine.gateway import API, CUT, Gateway
+from .engine.interludes import Deed, Interludes
 
 LARGEST_BODY = 2 * 1024 * 1024
 Handler = Callable[..., Reply]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import keys
-from .answers import Refused, Reply, ok
-from .clock import rfc3339
-from .protocol import Call
-from .store import Row
+from .engine import keys
+from .engine.answers import Refused, Reply, ok
+from .engine.clock import rfc3339
+from .engine.protocol import Call
+from .engine.store import Row
 
 if TYPE_CHECKING:
     from .emulator import Sandbox

@@ -7,11 +7,11 @@ import secrets
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from .answers import Refused, Reply, no_content, ok
-from .clock import compact_day, rfc3339
-from .fields import BOTH, Field, integer, moment, query_integer, text, url
-from .protocol import WITH_APPIDS, Call, Party
-from .store import Row
+from .engine.answers import Refused, Reply, no_content, ok
+from .engine.clock import compact_day, rfc3339
+from .engine.fields import BOTH, Field, integer, moment, query_integer, text, url
+from .engine.protocol import WITH_APPIDS, Call, Party
+from .engine.store import Row
 
 if TYPE_CHECKING:
     from .emulator import Sandbox

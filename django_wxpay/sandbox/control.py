@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, request
 
 from . import special
-from .answers import Refused, dump
-from .clock import rfc3339
-from .faults import CALL, CALL_FAULTS, NOTIFICATION_FAULTS
+from .engine.answers import Refused, dump
+from .engine.clock import rfc3339
+from .engine.faults import CALL, CALL_FAULTS, NOTIFICATION_FAULTS
+from .engine.store import Row
 from .statements import ERRORS
-from .store import Row
 
 if TYPE_CHECKING:
     from .emulator import Sandbox

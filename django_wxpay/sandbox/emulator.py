@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from . import control
-from .answers import Refused
 from .certificates import Certificates
-from .clock import Clock
 from .contracts import Contracts
-from .faults import Faults
-from .fields import DIRECT, INSTITUTION
-from .interludes import Deed, Interludes
-from .keys import Keys, new_apiv3_key, shared_keys
-from .notifications import Notifications, Sender
+from .engine.answers import Refused
+from .engine.clock import Clock
+from .engine.faults import Faults
+from .engine.fields import DIRECT, INSTITUTION
+from .engine.interludes import Deed, Interludes
+from .engine.keys import Keys, new_apiv3_key, shared_keys
+from .engine.notifications import Notifications, Sender
+from .engine.protocol import Merchant
+from .engine.store import Row, Store
 from .orders import Orders
-from .protocol import Merchant
 from .quickpay import QuickPay
 from .refunds import Refunds
+from .schema import SCHEMA
 from .settlements import Settlements
 from .statements import Statements
-from .store import Row, Store
 
 DATABASE, MERCHANT_FILE, KEY_FOLDER = "sandbox.sqlite3", "merchant.json", "keys"
 IN_PROCESS_BASE_URL = "http://wxpay.sandbox"
@@ -55,7 +56,7 @@ class Sandbox:
         self.state_folder = Path(state) if state is not None else None
         if self.state_folder:
             self.state_folder.mkdir(parents=True, exist_ok=True)
-        self.store = Store(self.state_folder / DATABASE if self.state_folder else None)
+        self.store = Store(self.state_folder / DATABASE if self.state_folder else None, SCHEMA)
         self.base_url = base_url.rstrip("/")
         self.clock = Clock(wall_clock)
         self.interludes = Interludes()

@@ -9,12 +9,13 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from . import money, special
-from .answers import ConnectionClosed, LostAnswer, Refused, Reply, no_content, ok
-from .clock import compact_day, rfc3339
-from .fields import BOTH, Field, currency, group, integer, text, url
-from .protocol import WITH_APPIDS, WITH_SUB_MCHID, Call, Party
-from .store import Row
+from . import special
+from .engine import money
+from .engine.answers import ConnectionClosed, LostAnswer, Refused, Reply, no_content, ok
+from .engine.clock import compact_day, rfc3339
+from .engine.fields import BOTH, Field, currency, group, integer, text, url
+from .engine.protocol import WITH_APPIDS, WITH_SUB_MCHID, Call, Party
+from .engine.store import Row
 
 if TYPE_CHECKING:
     from .emulator import Sandbox

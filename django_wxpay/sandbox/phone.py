@@ -11,12 +11,13 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from . import control, money
-from .answers import Refused
-from .clock import rfc3339
+from . import control
 from .contracts import OPEN, SIGNED, TERMINATED
+from .engine import money
+from .engine.answers import Refused
+from .engine.clock import rfc3339
+from .engine.store import Row
 from .orders import NOTPAY, USERPAYING
-from .store import Row
 
 if TYPE_CHECKING:
     from .emulator import Sandbox

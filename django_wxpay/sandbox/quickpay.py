@@ -7,13 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import special
-from .answers import CODE_USED_ALREADY, REVERSE_TOO_LATE, Refused, Reply, no_content, ok
-from .clock import china_day
 from .contracts import phone_openid
-from .fields import BOTH, Field, Wrong, currency, group, integer, one_of, text
+from .engine.answers import CODE_USED_ALREADY, REVERSE_TOO_LATE, Refused, Reply, no_content, ok
+from .engine.clock import china_day
+from .engine.fields import BOTH, Field, Wrong, currency, group, integer, one_of, text
+from .engine.protocol import WITH_BOTH, WITH_NUMBERS, Call
+from .engine.store import Row
 from .orders import MICROPAY, NUMBER, REFUND, REVOKED, SUCCESS, USERPAYING
-from .protocol import WITH_BOTH, WITH_NUMBERS, Call
-from .store import Row
 
 if TYPE_CHECKING:
     from .emulator import Sandbox

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from . import money, special
-from .answers import ConnectionClosed, LostAnswer, Refused, Reply, ok
-from .clock import compact_day, rfc3339
-from .fields import BOTH, Field, currency, group, integer, one_of, query_integer, text, url
+from . import special
+from .engine import money
+from .engine.answers import ConnectionClosed, LostAnswer, Refused, Reply, ok
+from .engine.clock import compact_day, rfc3339
+from .engine.fields import BOTH, Field, currency, group, integer, one_of, query_integer, text, url
+from .engine.protocol import WITH_BOTH, WITH_NUMBERS, Call, Party
+from .engine.store import Row
 from .orders import NUMBER, REFUND, SUCCESS, fingerprint
-from .protocol import WITH_BOTH, WITH_NUMBERS, Call, Party
-from .store import Row
 
 if TYPE_CHECKING:
     from .emulator import Sandbox

@@ -6,12 +6,12 @@ from collections import defaultdict
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from .answers import Refused, Reply, ok
-from .clock import CHINA, china_day
-from .fields import BOTH, INSTITUTION, Field, one_of, query_integer, text
-from .money import RATES
+from .engine.answers import Refused, Reply, ok
+from .engine.clock import CHINA, china_day
+from .engine.fields import BOTH, INSTITUTION, Field, one_of, query_integer, text
+from .engine.money import RATES
+from .engine.protocol import MCHID, Call
 from .orders import REVOKED
-from .protocol import MCHID, Call
 from .statements import fee
 
 if TYPE_CHECKING:

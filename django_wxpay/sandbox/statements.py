@@ -14,14 +14,14 @@ from datetime import date, datetime, timedelta
 from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any
 
-from .answers import Refused, Reply
-from .clock import CHINA, china_day, day_bounds
-from .fields import DIRECT, INSTITUTION, Field, text
-from .money import RATE_UNIT, RATES, charged, major_text
+from .engine.answers import Refused, Reply
+from .engine.clock import CHINA, china_day, day_bounds
+from .engine.fields import DIRECT, INSTITUTION, Field, text
+from .engine.money import RATE_UNIT, RATES, charged, major_text
+from .engine.protocol import MCHID, Call
+from .engine.store import Row
 from .orders import REVOKED
-from .protocol import MCHID, Call
 from .statement_columns import CHINESE, ENGLISH
-from .store import Row
 
 if TYPE_CHECKING:
     from .emulator import Sandbox

@@ -21,8 +21,8 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ReadTimeout
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
-from .answers import ConnectionClosed, LostAnswer
-from .gateway import READ_TIMEOUT
+from .engine.answers import ConnectionClosed, LostAnswer
+from .engine.gateway import READ_TIMEOUT
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -101,11 +101,11 @@ class WxpaySandbox:
         transitions.deliver_due()
 
     def fault(self, kind, path="", **order):
-        """The next call of that path suffers; kinds as `django_wxpay.sandbox.faults.CALL_FAULTS` lists them."""
+        """The next call of that path suffers; the kinds stand in `django_wxpay.sandbox.engine.faults`."""
         return self.wechat.fault(kind, path, **order)
 
     def notification_fault(self, kind, event_type="", **order):
-        """The next notification suffers; kinds as `django_wxpay.sandbox.faults.NOTIFICATION_FAULTS` lists them."""
+        """The next notification suffers; the kinds stand in `django_wxpay.sandbox.engine.faults`."""
         return self.wechat.notification_fault(kind, event_type, **order)
 
     def meanwhile(self, deed: Callable[[], object], path: str = "", **order: Any) -> None:

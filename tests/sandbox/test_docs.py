@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 from django_wxpay.sandbox import create_app, special
-from django_wxpay.sandbox.faults import CALL_FAULTS, NOTIFICATION_FAULTS
+from django_wxpay.sandbox.engine.faults import CALL_FAULTS, NOTIFICATION_FAULTS
 from django_wxpay.sandbox.statements import ERRORS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sandbox.md").read_text()

@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from django_wxpay.sandbox import ConnectionClosed, LostAnswer, Refused
-from django_wxpay.sandbox.faults import CALL_FAULTS
+from django_wxpay.sandbox.engine.faults import CALL_FAULTS
 
 DEDUCT = "/v3/global/papay/transactions"
 

@@ -4,7 +4,7 @@ import re
 import pytest
 from cryptography.exceptions import InvalidTag
 
-from django_wxpay.sandbox.notifications import RHYTHM, acknowledged
+from django_wxpay.sandbox.engine.notifications import RHYTHM, acknowledged
 from tests.sandbox.shop import NOTIFY_URL
 
 

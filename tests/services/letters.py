@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.test import Client
 
 from django_wxpay import signals
-from django_wxpay.sandbox import protocol
+from django_wxpay.sandbox.engine import protocol
 from django_wxpay.services import notifications
 
 NAMED_SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(value, signals.Signal)}

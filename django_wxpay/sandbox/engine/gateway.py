@@ -22,7 +22,7 @@ from .notifications import probe_signature
 from .protocol import Call
 
 if TYPE_CHECKING:
-    from .emulator import Sandbox
+    from ..emulator import Sandbox
 
 API = "/v3/"
 STATEMENTS = "/v3/global/statements"

@@ -20,7 +20,7 @@ from .faults import NOTIFICATION, merged
 from .store import Row
 
 if TYPE_CHECKING:
-    from .emulator import Sandbox
+    from ..emulator import Sandbox
 
 # Seconds after the first, second … attempt; 24 h 4 min in all.
 RHYTHM = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
