@@ -204,6 +204,11 @@ def _read(name, path):
     raise KeyFileUnreadable(name, reason)  # out here: raised above, it would carry the first error along
 
 
+def proxies(given):
+    """PROXIES as requests understands it: "HTTPS", "https:" and "https://" are "https", or would be ignored."""
+    return {str(key).lower().rstrip(":/"): proxy for key, proxy in (given or {}).items()}
+
+
 def _where(alias):
     return f"WXPAY['MERCHANTS'][{alias!r}]"
 
@@ -293,7 +298,7 @@ def _assemble(merchant, seconds):
         backup_hosts=tuple(options["BACKUP_HOSTS"]) if seconds is None else (),
         connect_timeout=seconds or options["CONNECT_TIMEOUT_SECONDS"],
         read_timeout=seconds or options["READ_TIMEOUT_SECONDS"],
-        proxies=options["PROXIES"],
+        proxies=proxies(options["PROXIES"]),
         transport=transport,
         trust_unsigned_errors=options["TRUST_UNSIGNED_ERRORS"],
     )

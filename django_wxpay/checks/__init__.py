@@ -3,7 +3,7 @@
 Registered when the app is ready. `messages.TABLE` holds all ids; `docs/reference/checks.md` explains each.
 """
 
-from . import addresses, merchants, surroundings  # noqa: F401  (importing registers them)
+from . import addresses, databases, merchants, network, surroundings  # noqa: F401  (importing registers them)
 from .messages import TABLE
 
 __all__ = ["TABLE"]

@@ -1,23 +1,30 @@
 """Checks of the address WeChat Pay sends notifications to."""
 
 import ipaddress
-from urllib.parse import urlsplit
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
+from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import register
+from django.core.checks import CheckMessage, register
+from django.http.request import split_domain_port, validate_host
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 
 from .. import conf
 from ..client import fields
 from ..client.errors import InvalidField
-from .merchants import is_sandbox, usable_merchants
+from .merchants import usable_merchants
 from .messages import found
+from .network import is_sandbox
 
 LONGEST = 256
+LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]  # what Django allows while DEBUG is on and nothing is listed
 
 
 @register("wxpay")
-def check_notify_url(app_configs=None, **options):
+def check_notify_url(app_configs: Sequence[AppConfig] | None = None, **options: Any) -> list[CheckMessage]:
     """Whether notifications would arrive, as far as the settings tell."""
     entries = usable_merchants()
     if not entries:
@@ -29,7 +36,8 @@ def check_notify_url(app_configs=None, **options):
         fields.url("It", base, LONGEST * 8)
     except InvalidField as error:
         return [found("E031", why=str(error).removeprefix("It ").rstrip("."))]
-    messages = _check_reach(urlsplit(base), entries)
+    parts = urlsplit(base)
+    messages = _check_reach(parts, entries) + _check_admission(parts)
     for alias in entries:
         address = f"{base.rstrip('/')}/{alias}/"
         if len(address) > LONGEST:
@@ -37,7 +45,17 @@ def check_notify_url(app_configs=None, **options):
     return messages + _check_route(base, next(iter(entries)))
 
 
-def leads_to_us(path):
+@register("wxpay", deploy=True)
+def check_notify_url_for_money(app_configs: Sequence[AppConfig] | None = None, **options: Any) -> list[CheckMessage]:
+    """What DEBUG or a sandbox excuses while developing: an address without https."""
+    base, entries = conf.setting("NOTIFY_URL_BASE"), usable_merchants()
+    is_told = not settings.DEBUG and not _is_playground(entries)
+    if is_told or not entries or not isinstance(base, str) or urlsplit(base).scheme != "http":
+        return []
+    return [found("E032")]
+
+
+def leads_to_us(path: str) -> bool:
     """Whether a path is answered by our notification view, perhaps after a proxy took away its first parts."""
     parts = path.split("/")
     for begin in range(1, len(parts)):
@@ -49,9 +67,13 @@ def leads_to_us(path):
     return False
 
 
-def _check_reach(parts, entries):
-    messages = []
-    if all(is_sandbox(entry) for entry in entries.values()):
+def _is_playground(entries: Mapping[str, Mapping[str, Any]]) -> bool:
+    return all(is_sandbox(entry) for entry in entries.values())
+
+
+def _check_reach(parts: SplitResult, entries: Mapping[str, Mapping[str, Any]]) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    if _is_playground(entries):
         return messages
     if parts.scheme != "https":
         messages.append(found("W033" if settings.DEBUG else "E032"))
@@ -60,14 +82,29 @@ def _check_reach(parts, entries):
     return messages
 
 
-def _is_local(host):
+def _check_admission(parts: SplitResult) -> list[CheckMessage]:
+    """Whether Django itself would turn a notification away before our view sees it."""
+    messages = []
+    host, _ = split_domain_port(parts.netloc)
+    allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
+    if not validate_host(host, allowed):
+        messages.append(found("W057", host=host))
+    path = parts.path.lstrip("/")
+    is_exempt = any(re.search(pattern, path) for pattern in settings.SECURE_REDIRECT_EXEMPT)
+    if settings.SECURE_SSL_REDIRECT and not settings.SECURE_PROXY_SSL_HEADER and not is_exempt:
+        messages.append(found("W058"))
+    return messages
+
+
+def _is_local(host: str | None) -> bool:
+    host = host or ""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
 
 
-def _check_route(base, alias):
+def _check_route(base: str, alias: str) -> list[CheckMessage]:
     try:
         route = reverse("django_wxpay:notify", args=[alias])
     except NoReverseMatch:

@@ -2,39 +2,39 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from urllib.parse import urlsplit
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import register
-from django.utils.module_loading import import_string
-from requests.adapters import BaseAdapter
+from django.core.checks import CheckMessage, register
 
 from .. import conf
 from ..client.errors import InvalidField
 from ..client.fields import appid, mchid
 from ..client.identity import HOSTS
 from ..client.keyring import PUBLIC_KEY_PREFIX
-from ..client.transport import base_url
+from . import network
 from .messages import found
 
 TEXTS = (
     "MCHID", "APPID", "SP_MCHID", "SP_APPID", "SUB_MCHID", "SUB_APPID", "SERIAL_NO", "APIV3_KEY", "APIV3_KEY_PREVIOUS",
     "PUBLIC_KEY_ID", "MERCHANT_CATEGORY_CODE", "HOST", "LANGUAGE",
 )  # fmt: skip
+OF_THE_NUMBER = {"REGION": "global", "APIV3_KEY": "", "APIV3_KEY_PREVIOUS": "", "PUBLIC_KEY_ID": ""}
 SWITCHES = ("CERTIFICATES", "TRUST_UNSIGNED_ERRORS")
 ONLY_IN = {
     "direct": ("MCHID", "APPID"),
     "institution": ("SP_MCHID", "SP_APPID", "SUB_MCHID", "SUB_APPID"),
 }
 KNOWN = {*conf.MERCHANT_DEFAULTS, *(name for names in conf.REQUIRED.values() for name in names)}
-WECHAT_HOSTS = ".mch.weixin.qq.com"
+Entry = Mapping[str, Any]
 
 
 @register("wxpay")
-def check_settings(app_configs=None, **options):
+def check_settings(app_configs: Sequence[AppConfig] | None = None, **options: Any) -> list[CheckMessage]:
     """The dictionary `WXPAY`, and every merchant in it."""
     wxpay = getattr(settings, "WXPAY", {})
     if not isinstance(wxpay, Mapping):
@@ -58,20 +58,18 @@ def check_settings(app_configs=None, **options):
 
 
 @register("wxpay", deploy=True)
-def check_deployment(app_configs=None, **options):
+def check_deployment(app_configs: Sequence[AppConfig] | None = None, **options: Any) -> list[CheckMessage]:
     """What is right for developing, but not for money."""
     entries = usable_merchants()
     messages = [] if entries else [found("E050")]
     for alias, entry in entries.items():
-        for name in ("HOST", "BACKUP_HOSTS", "TRANSPORT"):
-            if not is_wechat_pay(entry, name):
-                messages.append(found("E051", where=where_of(alias), name=name))
+        messages += network.check_deployment(where_of(alias), entry)
         if entry.get("TRUST_UNSIGNED_ERRORS"):
             messages.append(found("W052", where=where_of(alias)))
     return messages
 
 
-def usable_merchants():
+def usable_merchants() -> dict[str, Entry]:
     """The merchants that are dictionaries at least: {alias: entry}."""
     wxpay = getattr(settings, "WXPAY", {})
     entries = wxpay.get("MERCHANTS", {}) if isinstance(wxpay, Mapping) else {}
@@ -79,40 +77,19 @@ def usable_merchants():
     return {alias: entry for alias, entry in entries.items() if isinstance(entry, Mapping)}
 
 
-def is_sandbox(entry):
-    """Whether a merchant speaks to something else than WeChat Pay."""
-    return not (is_wechat_pay(entry, "HOST") and is_wechat_pay(entry, "TRANSPORT"))
-
-
-def is_wechat_pay(entry, name):
-    """Whether this setting leads to WeChat Pay; left out, it does."""
-    value = entry.get(name)
-    if name == "TRANSPORT":
-        return value is None
-    hosts = [value] if isinstance(value, str) else list(value or ())
-    return all(_host_name(host).endswith(WECHAT_HOSTS) for host in hosts if host)
-
-
-def where_of(alias):
+def where_of(alias: str) -> str:
     return f"WXPAY['MERCHANTS'][{alias!r}]"
 
 
-def _host_name(host):
-    try:
-        return urlsplit(base_url(host)).hostname or ""
-    except (TypeError, ValueError, AttributeError):
-        return ""
-
-
-def _kind(value):
+def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _is_count(value):
+def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _unknown(where, given, known):
+def _unknown(where: str, given: Iterable[str], known: Iterable[str]) -> list[CheckMessage]:
     messages = []
     for name in given:
         if name not in known:
@@ -122,12 +99,12 @@ def _unknown(where, given, known):
     return messages
 
 
-def _check_alias(alias):
+def _check_alias(alias: object) -> list[CheckMessage]:
     is_slug = isinstance(alias, str) and re.fullmatch(r"[-a-zA-Z0-9_]{1,32}", alias)
     return [] if is_slug else [found("E004", alias=alias)]
 
 
-def _check_merchant(where, entry):
+def _check_merchant(where: str, entry: Entry) -> list[CheckMessage]:
     messages = _unknown(where, entry, KNOWN)
     messages += [
         found("E027", where=where, name=name, kind=_kind(entry[name]))
@@ -148,11 +125,11 @@ def _check_merchant(where, entry):
         *_check_identity(where, entry),
         *_check_private_key(where, entry),
         *_check_trust(where, entry),
-        *_check_network(where, entry),
+        *network.check_network(where, entry),
     ]
 
 
-def _check_identity(where, entry):
+def _check_identity(where: str, entry: Entry) -> list[CheckMessage]:
     messages = []
     region = entry.get("REGION", "global")
     if region not in HOSTS:
@@ -180,14 +157,14 @@ def _check_identity(where, entry):
     return messages
 
 
-def _passes(check, value):
+def _passes(check: Callable[[str, object], str], value: object) -> bool:
     try:
         return not value or bool(check("", value))
     except InvalidField:
         return False
 
 
-def _check_private_key(where, entry):
+def _check_private_key(where: str, entry: Entry) -> list[CheckMessage]:
     messages = []
     if (serial := entry.get("SERIAL_NO")) and not re.fullmatch(r"[0-9A-Fa-f]{8,40}", serial):
         messages.append(found("E013", where=where))
@@ -202,7 +179,7 @@ def _check_private_key(where, entry):
     return messages + trouble
 
 
-def _check_trust(where, entry):
+def _check_trust(where: str, entry: Entry) -> list[CheckMessage]:
     """By what answers and notifications are verified."""
     key_id, has_key = entry.get("PUBLIC_KEY_ID", ""), bool(entry.get("PUBLIC_KEY"))
     messages = []
@@ -222,7 +199,7 @@ def _check_trust(where, entry):
     return messages
 
 
-def _load(where, entry, name, wrong):
+def _load(where: str, entry: Entry, name: str, wrong: str) -> tuple[Any, list[CheckMessage]]:
     """A key from its text or a file: (key, []) or (None, [what is wrong])."""
     try:
         return conf.load_key(entry, name), []
@@ -232,33 +209,24 @@ def _load(where, entry, name, wrong):
         return None, [found(wrong, where=where)]
 
 
-def _check_network(where, entry):
-    messages = []
-    for name in ("CONNECT_TIMEOUT_SECONDS", "READ_TIMEOUT_SECONDS"):
-        value = entry.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 3600:
-            messages.append(found("E021", where=where, name=name))
-    if (host := entry.get("HOST")) and not _host_name(host):
-        messages.append(found("E022", where=where, name="HOST", should="no host name or base URL"))
-    backups = entry.get("BACKUP_HOSTS", ())
-    if not isinstance(backups, (list, tuple)) or not all(map(_host_name, backups)):
-        messages.append(found("E022", where=where, name="BACKUP_HOSTS", should="no list of host names or base URLs"))
-    if not isinstance(entry.get("PROXIES") or {}, Mapping):
-        messages.append(found("E022", where=where, name="PROXIES", should="no dictionary"))
-    transport = entry.get("TRANSPORT")
-    try:
-        made = import_string(transport)() if isinstance(transport, str) else transport
-        if made is not None and not isinstance(made, BaseAdapter):
-            raise TypeError("no requests adapter")
-    except Exception as error:  # the shop's own code is called here
-        messages.append(found("E023", where=where, why=f"{type(error).__name__}: {error}"))
-    return messages
-
-
-def _check_doubles(entries):
-    same = defaultdict(list)
+def _check_doubles(entries: Mapping[str, Entry]) -> list[CheckMessage]:
+    """Aliases that sign with one number: right for two sub-merchants of an institution, but not with other keys."""
+    numbers, same = defaultdict(list), defaultdict(list)
     for alias, entry in entries.items():
         number = entry.get("SP_MCHID") or entry.get("MCHID")
         if number:
+            numbers[number].append(alias)
             same[(number, entry.get("SUB_MCHID", ""))].append(str(alias))
-    return [found("W024", aliases=", ".join(aliases)) for aliases in same.values() if len(aliases) > 1]
+    messages = [found("W024", aliases=", ".join(aliases)) for aliases in same.values() if len(aliases) > 1]
+    for aliases in numbers.values():
+        first, *others = [_of_the_number(entries[alias]) for alias in aliases]
+        names = [name for name in first if any(other[name] != first[name] for other in others)]
+        if names:
+            messages.append(found("E054", aliases=", ".join(map(str, aliases)), names=", ".join(names)))
+    return messages
+
+
+def _of_the_number(entry: Entry) -> dict[str, object]:
+    """What belongs to the signing number: its rows, certificates and pauses are shared by all its aliases."""
+    given = {name: entry.get(name, default) for name, default in OF_THE_NUMBER.items()}
+    return given | {"HOST": network.is_sandbox(entry)}

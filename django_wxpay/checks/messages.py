@@ -84,6 +84,14 @@ TABLE = {
     "E027": ("{where}[{name!r}] must be text, not {kind}.", "Write it in quotes: numbers lose leading zeros."),
     "E028": ("{where}[{name!r}] must be True or False, not {kind}.", "A text such as \"False\" counts as true."),
     "E029": ("WXPAY[{name!r}] must be a positive whole number.", "See the settings reference for its unit."),
+    "E054": (
+        "The merchants {aliases} have the same number, but not the same {names}.",
+        "These belong to the number: what one alias is told, the other could not open or would take for its own.",
+    ),
+    "E055": (
+        "{where}['PROXIES'] has no proxy for {host}: requests would go there directly.",
+        "Its keys are \"https\", \"all\" or one host, \"https://apihk.mch.weixin.qq.com\".",
+    ),
     # Addresses
     "E030": (
         "WXPAY['NOTIFY_URL_BASE'] is missing: WeChat Pay could not tell us anything.",
@@ -117,6 +125,14 @@ TABLE = {
         "WXPAY['NOTIFY_URL_BASE'] is an address of this machine or network: WeChat Pay cannot reach it.",
         "Use a public host name, or the sandbox (HOST) while developing.",
     ),
+    "W057": (
+        "The host of WXPAY['NOTIFY_URL_BASE'], {host}, is not in ALLOWED_HOSTS: notifications would be answered 400.",
+        "Add it. Silence this if a proxy before Django sends another Host that is there.",
+    ),
+    "W058": (
+        "SECURE_SSL_REDIRECT would answer notifications with a redirect, which WeChat Pay does not follow.",
+        "Behind a proxy that ends TLS, set SECURE_PROXY_SSL_HEADER; without one, silence this.",
+    ),
     # Surroundings
     "E040": (
         "WXPAY['CHECKOUT'] cannot be used ({why}).",
@@ -147,6 +163,14 @@ TABLE = {
         "The database {alias!r} compares text blind to case or trailing spaces ({collations}).",
         "Numbers and openids differ by case: use the collation utf8mb4_nopad_bin (MariaDB) or utf8mb4_0900_bin.",
     ),
+    "W059": (
+        "CELERY_TASK_ALWAYS_EAGER is on: what is planned stays planned until a worker or you send it.",
+        "Leave it out and run a worker and beat. Tests need it as little: they call operations.send_due() themselves.",
+    ),
+    "E060": (
+        "The models of django_wxpay are written to several databases ({databases}).",
+        "An order, its operation and its transition are one transaction: the router must name one database for all.",
+    ),
     # Only manage.py check --deploy
     "W048": (
         "The database {alias!r} has no connect_timeout: while it is down, notifications are not answered in time.",
@@ -161,6 +185,14 @@ TABLE = {
         "{where} believes refusals that are not signed (TRUST_UNSIGNED_ERRORS).",
         "Remove it, unless WeChat Pay's answers reach you through something that strips headers.",
     ),
+    "E061": (
+        "{where}[{name!r}] is not https.",
+        "Leave the scheme out, or write https: what is asked names people and their payments.",
+    ),
+    "W062": (
+        "Statements would be kept where files are served from ({why}).",
+        "They name openids: give STORAGES[\"wxpay_bills\"] a private place, see the how-to on keeping the books.",
+    ),
     # While it runs
     "W053": (
         "This machine's clock is {seconds} s {side} WeChat Pay's, as last seen for the merchant {merchant!r}.",
@@ -169,7 +201,7 @@ TABLE = {
 }  # fmt: skip
 
 
-def found(number, **values):
+def found(number: str, **values: object) -> checks.CheckMessage:
     """The message of that id, with its gaps filled."""
     text, hint = TABLE[number]
     return LEVELS[number[0]](text.format(**values), hint=hint.format(**values), id=f"wxpay.{number}")

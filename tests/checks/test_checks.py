@@ -14,8 +14,9 @@ from requests.adapters import HTTPAdapter
 
 from django_wxpay import checks, conf
 from django_wxpay.beat import BEAT_SCHEDULE
-from django_wxpay.checks import surroundings
+from django_wxpay.checks import databases, surroundings
 from django_wxpay.client.errors import WxPayError
+from django_wxpay.models import Operation
 from django_wxpay.services import certificates
 
 # Django 6.1 asks the database itself whether models fit it, whatever is checked.
@@ -173,7 +174,21 @@ def test_alias_that_cannot_be_part_of_an_address(shop, alias):
         ({"HOST": "https://"}, ["E022"]),
         ({"BACKUP_HOSTS": "apihk.mch.weixin.qq.com"}, ["E022"]),
         ({"BACKUP_HOSTS": ["apihk.mch.weixin.qq.com", 5]}, ["E022"]),
+        ({"BACKUP_HOSTS": 5}, ["E022"]),
         ({"PROXIES": "http://proxy:3128"}, ["E022"]),
+        ({"PROXIES": {"http": "http://proxy:3128"}}, ["E055"]),
+        ({"PROXIES": {"apihk.mch.weixin.qq.com": "http://proxy:3128"}}, ["E055"]),
+        ({"PROXIES": {"https": ""}}, ["E055"]),
+        ({"PROXIES": {"https://apihk.mch.weixin.qq.com": "http://proxy:3128"}}, []),
+        ({"PROXIES": {"https://apihk.mch.weixin.qq.com": "http://proxy:3128"}, "REGION": "mainland"}, ["E055"]),
+        (
+            {"PROXIES": {"https://apihk.mch.weixin.qq.com": "http://p"}, "BACKUP_HOSTS": ["apius.mch.weixin.qq.com"]},
+            ["E055"],
+        ),
+        *(
+            ({"PROXIES": {key: "http://proxy:3128"}}, [])
+            for key in ("https", "HTTPS", "https:", "https://", "all", "ALL://")
+        ),
         ({"TRANSPORT": "nowhere.Adapter"}, ["E023"]),
         ({"TRANSPORT": object()}, ["E023"]),
         ({"TRANSPORT": "requests.adapters.HTTPAdapter"}, []),
@@ -215,6 +230,25 @@ def test_two_sub_merchants_of_one_institution_are_two_merchants(shop):
     assert ids() == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"APIV3_KEY": "another-key-of-the-same-32-bytes"}, "APIV3_KEY"),
+        ({"APIV3_KEY_PREVIOUS": "another-key-of-the-same-32-bytes"}, "APIV3_KEY_PREVIOUS"),
+        ({"PUBLIC_KEY_ID": PUBLIC_KEY_ID, "PUBLIC_KEY": public_pem(THEIRS)}, "PUBLIC_KEY_ID"),
+        ({"REGION": "mainland", "HOST": "http://127.0.0.1:8100"}, "REGION, HOST"),
+        ({"LANGUAGE": "zh-CN", "READ_TIMEOUT_SECONDS": 5, "HOST": "apius.mch.weixin.qq.com"}, None),
+    ],
+)
+def test_two_aliases_of_one_number_that_do_not_agree_about_it(shop, changes, names):
+    entries = {"a": INSTITUTION, "b": INSTITUTION | {"SUB_MCHID": "1900000110"} | changes}
+    shop.WXPAY = {**shop.WXPAY, "MERCHANTS": entries}
+
+    assert [(one.id, f"not the same {names}." in one.msg) for one in told()] == (
+        [("wxpay.E054", True)] if names else []
+    )
+
+
 # Addresses
 
 
@@ -253,6 +287,37 @@ def test_address_without_https_is_tolerated_while_developing(shop):
 
     put(shop, HOST="http://127.0.0.1:8100")
     shop.WXPAY = {**shop.WXPAY, "NOTIFY_URL_BASE": "http://127.0.0.1:8000/wxpay/notify/"}
+    assert ids() == []
+
+
+def test_host_that_django_would_not_admit(shop):
+    shop.ALLOWED_HOSTS = ["www.shop.example"]
+    (message,) = told()
+    assert (message.id, "shop.example," in message.msg) == ("wxpay.W057", True)
+
+    shop.ALLOWED_HOSTS = [".shop.example"]
+    assert ids() == []
+
+
+def test_hosts_that_django_admits_while_developing_need_not_be_listed(shop):
+    put(shop, HOST="http://127.0.0.1:8100")
+    shop.WXPAY = {**shop.WXPAY, "NOTIFY_URL_BASE": "http://127.0.0.1:8000/wxpay/notify/"}
+    shop.ALLOWED_HOSTS, shop.DEBUG = [], True
+
+    assert ids() == []
+
+
+def test_redirect_to_https_that_would_answer_notifications(shop):
+    shop.SECURE_SSL_REDIRECT = True
+    assert ids() == ["W058"]
+
+    shop.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert ids() == []
+
+
+def test_redirect_to_https_that_leaves_our_address_alone(shop):
+    shop.SECURE_SSL_REDIRECT, shop.SECURE_REDIRECT_EXEMPT = True, [r"^wxpay/notify/"]
+
     assert ids() == []
 
 
@@ -304,6 +369,12 @@ def test_project_without_a_celery_app(shop, monkeypatch):
     assert ids() == ["W042"]
 
 
+def test_tasks_that_run_eagerly(shop):
+    shop.celery.conf.task_always_eager = True
+
+    assert ids() == ["W059"]
+
+
 def test_naive_times(shop):
     shop.USE_TZ = False
 
@@ -337,6 +408,58 @@ def test_sqlite_without_what_makes_it_safe(shop, database, monkeypatch, name, ex
     assert ids() == [expected]
 
 
+class WritesElsewhere:
+    """Reads from `default`, writes to `writer`; rows of one model may go elsewhere still."""
+
+    elsewhere = None
+
+    def db_for_read(self, model, **hints):
+        return "default"
+
+    def db_for_write(self, model, **hints):
+        return "audit" if model is self.elsewhere else "writer"
+
+
+@pytest.fixture
+def writer(shop, monkeypatch):
+    """A second database that the router names for our writes, with nothing set that makes it safe."""
+    for alias in ("writer", "audit"):
+        wrapper = connections["default"].copy(alias)
+        wrapper.settings_dict = {**wrapper.settings_dict, "OPTIONS": {}, "CONN_MAX_AGE": 0, "HOST": "db.example"}
+        monkeypatch.setattr(connections._connections, alias, wrapper, raising=False)
+    shop.DATABASE_ROUTERS = [f"{__name__}.WritesElsewhere"]
+    return connections["writer"]
+
+
+@pytest.mark.scenario("S59")
+@pytest.mark.parametrize(
+    ("vendor", "expected"), [("sqlite", ["W044", "W045", "W046"]), ("postgresql", ["W046", "W048"])]
+)
+def test_database_that_only_the_router_names_is_looked_at(writer, vendor, expected):
+    writer.vendor = vendor
+
+    told = [*databases.check_databases(), *databases.check_database_timeout()]
+    assert [message.id.removeprefix("wxpay.") for message in told] == expected
+    assert all("'writer'" in message.msg for message in told)
+
+
+@pytest.mark.scenario("S59")
+def test_collation_of_a_database_that_only_the_router_names_is_looked_at(writer, monkeypatch):
+    writer.vendor = "mysql"
+    monkeypatch.setattr(databases, "_collations", lambda connection: ["utf8mb4_general_ci"])
+
+    (message,) = databases.check_collation(databases=["writer"])
+    assert (message.id, "'writer'" in message.msg) == ("wxpay.W047", True)
+
+
+@pytest.mark.scenario("S59")
+def test_rows_of_one_transaction_in_several_databases(writer, monkeypatch):
+    monkeypatch.setattr(WritesElsewhere, "elsewhere", Operation)
+
+    message = databases.check_databases()[0]
+    assert (message.id, "(audit, writer)" in message.msg) == ("wxpay.E060", True)
+
+
 @pytest.mark.django_db
 def test_collation_of_the_test_database_is_exact(shop):
     assert ids(databases=["default"]) == []
@@ -352,9 +475,9 @@ def test_collation_of_the_test_database_is_exact(shop):
 )
 def test_collation_that_is_blind(shop, monkeypatch, names, expected):
     monkeypatch.setattr(connections["default"], "vendor", "mysql")
-    monkeypatch.setattr(surroundings, "_collations", lambda connection: names)
+    monkeypatch.setattr(databases, "_collations", lambda connection: names)
 
-    assert [message.id for message in surroundings.check_collation(databases=["default"])] == [
+    assert [message.id for message in databases.check_collation(databases=["default"])] == [
         f"wxpay.{number}" for number in expected
     ]
 
@@ -366,7 +489,15 @@ def deployment():
     return ids(tags=["wxpay"], include_deployment_checks=True)
 
 
-def test_good_settings_may_be_deployed(shop, monkeypatch):
+@pytest.fixture
+def private(shop, tmp_path):
+    """A place for statements that nobody serves."""
+    where = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path / "bills")}}
+    shop.STORAGES = {**shop.STORAGES, "wxpay_bills": where}
+    return where["OPTIONS"]
+
+
+def test_good_settings_may_be_deployed(shop, private, monkeypatch):
     monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", {"connect_timeout": 3} | OPTIONS)
 
     assert deployment() == []
@@ -397,6 +528,44 @@ def test_hosts_of_wechat_pay_may_be_deployed(shop, host):
     put(shop, HOST=host)
 
     assert "E051" not in deployment()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"HOST": "http://apihk.mch.weixin.qq.com"}, {"BACKUP_HOSTS": ["http://apius.mch.weixin.qq.com"]}]
+)
+def test_host_without_https_is_not_for_money(shop, changes):
+    put(shop, **changes)
+
+    assert "E061" in deployment()
+    assert ids() == []
+
+
+@pytest.mark.parametrize("host", [None, "http://127.0.0.1:8100"])
+def test_notify_address_without_https_is_not_for_money_whatever_excuses_it(shop, host):
+    put(shop, HOST=host)
+    shop.WXPAY = {**shop.WXPAY, "NOTIFY_URL_BASE": "http://shop.example/wxpay/notify/"}
+    shop.DEBUG = True
+
+    assert deployment().count("E032") == 1
+    assert "E032" not in ids()
+
+    shop.DEBUG = False
+    assert deployment().count("E032") == 1
+
+
+def test_statements_in_the_default_storage(shop):
+    assert "W062" in deployment()
+
+
+def test_statements_in_a_private_place(shop, private):
+    assert "W062" not in deployment()
+
+
+@pytest.mark.parametrize("root", ["MEDIA_ROOT", "STATIC_ROOT"])
+def test_statements_below_what_is_served(shop, private, root):
+    setattr(shop, root, Path(private["location"]).parent)
+
+    assert "W062" in deployment()
 
 
 def test_nothing_to_deploy(shop):
@@ -447,7 +616,7 @@ def test_every_id_is_used_by_one_check_and_explained_in_the_documents():
 
     assert len(set(numbers)) == len(numbers)
     assert {number for number in checks.TABLE if f'"{number}"' not in source} == set()
-    assert explained == sorted(checks.TABLE, key=lambda number: number[1:])
+    assert sorted(explained) == sorted(checks.TABLE)
 
 
 def test_checks_know_every_setting():
