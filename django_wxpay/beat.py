@@ -23,6 +23,6 @@ BEAT_SCHEDULE = {
     "wxpay: retry notifications": _every(15, "retry_notifications"),
     "wxpay: refresh certificates": _every(600, "refresh_certificates"),
     "wxpay: download bills": _every(900, "download_due_bills"),
-    "wxpay: fetch settlements": _every(21600, "fetch_settlements"),
+    "wxpay: fetch settlements": _every(3600, "fetch_settlements"),
     "wxpay: prune notifications": _every(3600, "prune_notifications"),
 }

@@ -24,7 +24,7 @@ class PlatformCertificate(models.Model):
 
 
 class MerchantState(models.Model):
-    """What all processes must agree on about a merchant: who may refresh certificates, how slow to be."""
+    """What all processes must agree on about a merchant: who may fetch certificates or settlements, how slow to be."""
 
     merchant = models.CharField(_("merchant"), max_length=32)
     mchid = models.CharField(_("mchid"), max_length=32, unique=True)
@@ -33,6 +33,7 @@ class MerchantState(models.Model):
     refresh_error = models.CharField(_("last refresh error"), max_length=256, blank=True, default="")
     clock_skew = models.IntegerField(_("seconds WeChat Pay's clock is ahead of ours"), null=True, blank=True)
     slow_until = models.DateTimeField(_("holds back until"), null=True, blank=True)
+    settlements_due_at = models.DateTimeField(_("settlements are fetched after"), null=True, blank=True)
     slow_step = models.PositiveSmallIntegerField(_("times held back in a row"), default=0)
 
     class Meta:
