@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.http import HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
@@ -31,13 +31,21 @@ class DayField(forms.DateField):
         super().__init__(widget=widget, input_formats=["%Y-%m-%d"], **options)
 
 
+def _usable():
+    """The merchants of the settings that are complete; `check` names the others."""
+    for alias in conf.aliases():
+        try:
+            yield conf.merchant(alias)
+        except ImproperlyConfigured:
+            continue
+
+
 class MerchantForm(forms.Form):
     """Whose: the global merchants of the settings. Asks only what there is to choose."""
 
     def __init__(self, data=None, **options):
         super().__init__(data, **options)
-        merchants = [conf.merchant(alias) for alias in conf.aliases()]
-        self.merchants = {merchant.alias: merchant for merchant in merchants if merchant.region == "global"}
+        self.merchants = {merchant.alias: merchant for merchant in _usable() if merchant.region == "global"}
         if len(self.merchants) > 1:
             choices = [(alias, f"{alias} ({merchant.mchid})") for alias, merchant in self.merchants.items()]
             self.fields["merchant"] = forms.ChoiceField(label=_("Merchant"), choices=choices)

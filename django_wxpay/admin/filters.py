@@ -1,9 +1,15 @@
 """Filters of the lists that cost no look through a whole table."""
 
+from datetime import date
+
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
+from ..services import bills
+
+MONTHS = 36
+NEWEST_ROWS = 500
 
 
 class MerchantFilter(admin.SimpleListFilter):
@@ -38,3 +44,45 @@ class AttentionFilter(admin.SimpleListFilter):
 def attention(**finders):
     """An `AttentionFilter` for these: value=(label, function that gives a query set)."""
     return type("AttentionFilter", (AttentionFilter,), {"finders": finders})
+
+
+class MonthFilter(admin.SimpleListFilter):
+    """The last three years' months of a day's field; Django's own drill-down looks through the whole table."""
+
+    title = _("month")
+    parameter_name = "month"
+    field = ""
+
+    def lookups(self, request, model_admin):
+        today = bills.china_today()
+        count = today.year * 12 + today.month - 1
+        months = [date(back // 12, back % 12 + 1, 1) for back in range(count, count - MONTHS, -1)]
+        return [(f"{month:%Y-%m}", f"{month:%Y-%m}") for month in months]
+
+    def queryset(self, request, queryset):
+        try:
+            begins = date.fromisoformat(f"{self.value()}-01")
+        except ValueError:
+            return queryset
+        ends = date(begins.year + begins.month // 12, begins.month % 12 + 1, 1)
+        return queryset.filter(**{f"{self.field}__gte": begins, f"{self.field}__lt": ends})
+
+
+def month(field):
+    """A `MonthFilter` of that field."""
+    return type("MonthFilter", (MonthFilter,), {"field": field})
+
+
+class CurrencyFilter(admin.SimpleListFilter):
+    """The currencies of the newest rows."""
+
+    title = _("currency")
+    parameter_name = "currency"
+
+    def lookups(self, request, model_admin):
+        newest = model_admin.get_queryset(request).order_by(*model_admin.opts.ordering)
+        codes = set(newest.values_list("currency", flat=True)[:NEWEST_ROWS])
+        return [(code, code) for code in sorted(codes)]
+
+    def queryset(self, request, queryset):
+        return queryset.filter(currency=self.value()) if self.value() else queryset

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from django.contrib import admin, messages
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -11,10 +11,11 @@ from ..services import bills, settlements
 from . import amounts
 from .base import badge
 from .fetches import DayField, Fetch, Fetched, FetchingAdmin, MerchantForm
-from .filters import MerchantFilter
+from .filters import CurrencyFilter, MerchantFilter, month
 from .objects import Part
 
 SUMMED = ("pay", "refund", "fee", "settled", "unsettle")
+MOST_SUMMED = 100_000
 
 
 class FetchForm(MerchantForm):
@@ -59,12 +60,12 @@ class FetchSettlements(Fetch):
         return Fetched(messages.SUCCESS, words % {"n": records})
 
 
-def _money(name):
-    """A column of that amount, in the row's currency."""
+def _money(name, currency="currency"):
+    """A column of that amount, in the currency that another field names."""
 
     @admin.display(description=Settlement._meta.get_field(name).verbose_name, ordering=name)
     def column(self, row):
-        return amounts.in_words(getattr(row, name), row.currency)
+        return amounts.in_words(getattr(row, name), getattr(row, currency))
 
     return column
 
@@ -76,37 +77,42 @@ class SettlementAdmin(FetchingAdmin):
         "trade_days", "whose", "state_badge", "money_worth", "money_pay", "money_refund", "money_fee", "payout_day",
         "batch_id",
     ]  # fmt: skip
-    list_filter = ["state", ("currency", admin.AllValuesFieldListFilter), MerchantFilter, "settlement_date"]
-    date_hierarchy = "trade_start_date"
+    list_filter = [month("trade_start_date"), "state", CurrencyFilter, MerchantFilter, "settlement_date"]
     search_fields = ["batch_id__exact", "sub_mchid__exact", "mchid__exact"]
     search_help_text = _("Whole values: a payout batch, or a merchant number.")
-    fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    ("batch_id", "settlement_date"), ("money_pay", "money_refund", "money_net"),
-                    ("money_fee", "money_settled", "money_unsettle"), "wallet_region",
-                ]
-            },
-        ),
-        (
-            _("Bookkeeping"),
-            {"classes": ["collapse"], "fields": [("merchant", "mchid", "sub_mchid"), ("created_at", "fetched_at")]},
-        ),
-    ]  # fmt: skip
 
     class Media:
         css = {"all": ("django_wxpay/books.css",)}
 
     money_pay, money_refund, money_net = _money("pay"), _money("refund"), _money("net")
     money_fee, money_settled, money_unsettle = _money("fee"), _money("settled"), _money("unsettle")
+    split_pay_shown = _money("split_pay", "split_currency")
+    split_refund_shown = _money("split_refund", "split_currency")
+    split_settled_shown = _money("split_settled", "split_currency")
+    split_unsettle_shown = _money("split_unsettle", "split_currency")
+
+    def get_fieldsets(self, request, obj=None):
+        money = [
+            ("batch_id", "settlement_date"), ("money_pay", "money_refund", "money_net"),
+            ("money_fee", "money_settled", "money_unsettle"), "wallet_region",
+        ]  # fmt: skip
+        split = [("split_pay_shown", "split_refund_shown"), ("split_settled_shown", "split_unsettle_shown")]
+        known = [("merchant", "mchid", "sub_mchid"), ("created_at", "fetched_at")]
+        return [
+            (None, {"fields": money}),
+            *([(_("Split with others"), {"fields": split})] if obj and obj.split_currency else []),
+            (_("Bookkeeping"), {"classes": ["collapse"], "fields": known}),
+        ]
 
     def changelist_view(self, request, extra_context=None):
         page = super().changelist_view(request, extra_context)
         listed = getattr(page, "context_data", {}).get("cl")
-        if listed is not None:
+        if listed is not None and listed.result_count <= MOST_SUMMED:
             page.context_data["wxpay_totals"] = totals(listed.queryset)
+        elif listed is not None:
+            page.context_data["wxpay_totals"] = {
+                "why_none": _("Too many rows to add up. Choose a month to see their sums.")
+            }
         return page
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
@@ -144,11 +150,16 @@ class SettlementAdmin(FetchingAdmin):
 
 
 def totals(rows):
-    """The sums of these rows, one line per currency."""
-    sums = rows.order_by().values("currency").annotate(records=Count("pk"), **{f"sum_{n}": Sum(n) for n in SUMMED})
+    """The sums of these rows, one line per currency; sub-merchants' apart: an institution's own may include them."""
+    sums = rows.order_by().values("currency", of_sub=~Q(sub_mchid=""))
+    sums = sums.annotate(records=Count("pk"), **{f"sum_{name}": Sum(name) for name in SUMMED})
     lines = [
-        [one["currency"], one["records"], *(amounts.in_words(one[f"sum_{name}"], one["currency"]) for name in SUMMED)]
-        for one in sums.order_by("currency")
+        [
+            _("%(currency)s, sub-merchants") % one if one["of_sub"] else one["currency"],
+            one["records"],
+            *(amounts.in_words(one[f"sum_{name}"], one["currency"]) for name in SUMMED),
+        ]
+        for one in sums.order_by("currency", "of_sub")
     ]
     heads = [_("Currency"), _("Records"), *(Settlement._meta.get_field(name).verbose_name for name in SUMMED)]
     return {"heads": heads, "rows": lines}

@@ -106,6 +106,49 @@ def test_the_page_tells_the_amounts_and_the_days(books, onlooker):
     assert "UNSETTLE To be paid out HK$29.70" in waiting.text
 
 
+def test_what_was_split_is_shown_where_there_is_something(books, onlooker):
+    split = settlement(
+        2, pay=9000, split_currency="HKD", split_settled=100, split_unsettle=20, split_pay=150, split_refund=30
+    )
+    page = onlooker.get("settlement_change", split.pk)
+    for words in ("Split with others", "HK$1.00", "HK$0.20", "HK$1.50", "HK$0.30"):
+        assert words in page.text
+    assert "Split with others" not in onlooker.get("settlement_change", books[0].pk).text
+
+
+def test_an_institution_s_own_sums_and_those_of_its_sub_merchants_stand_apart(books, onlooker):
+    settlement(4, pay=700, mchid="1900000200", merchant="institution")
+    settlement(4, pay=700, mchid="1900000200", merchant="institution", sub_mchid="1900000109")
+    lines = sums(onlooker.get("settlement_changelist"))
+    assert lines[0].startswith("HKD 4 HK$337.00")
+    assert lines[1].startswith("HKD, sub-merchants 1 HK$7.00")
+
+
+def test_the_list_is_filtered_by_month_and_by_currency_without_looking_through_all_rows(books, onlooker):
+    month = f"{TODAY - timedelta(days=5):%Y-%m}"
+    with CaptureQueriesContext(connection) as queries:
+        page = onlooker.get("settlement_changelist", month=month, currency="JPY")
+    rows = [one for one in books if one.currency == "JPY" and f"{one.trade_start_date:%Y-%m}" == month]
+    assert list(page.answer.context["cl"].result_list) == rows
+    assert "DISTINCT" not in " ".join(query["sql"] for query in queries).upper()
+    assert onlooker.get("settlement_changelist", month="2026-13").status_code == 200
+
+
+def test_sums_of_too_many_rows_are_not_made(books, onlooker, monkeypatch):
+    monkeypatch.setattr("django_wxpay.admin.settlements.MOST_SUMMED", 3)
+    page = onlooker.get("settlement_changelist")
+    assert sums(page) == [] and "Choose a month to see their sums." in page.text
+    assert sums(onlooker.get("settlement_changelist", currency="JPY"))
+
+
+def test_an_incomplete_merchant_keeps_nobody_from_fetching_for_the_others(wxpay_sandbox, settings, accountant):
+    merchants = settings.WXPAY["MERCHANTS"]
+    settings.WXPAY = settings.WXPAY | {"MERCHANTS": {"incomplete": {}, **merchants}}
+    assert 'value="incomplete"' not in accountant.get("settlement_fetch").html
+    page = accountant.post("settlement_fetch", merchant="default", start="2026-01-01", end="2026-01-31")
+    assert "WeChat Pay was asked" in page.text
+
+
 def test_fetching_now_brings_what_is_there(wxpay_sandbox, accountant):
     wxpay_sandbox.paid_order(amount=10000)
     assert accountant.url("settlement_fetch") in accountant.get("settlement_changelist").links
