@@ -1,4 +1,4 @@
-"""Settings of the example shop: SQLite, Celery's filesystem broker and the sandbox, all in one folder under var/.
+"""Settings of the example shop: SQLite, a broker in a folder and the sandbox, all under var/.
 
 Good for one machine and one evening. A real shop takes PostgreSQL or MariaDB, Redis or RabbitMQ, and keys from a
 safe place; what concerns django_wxpay is at the end and would look the same there.
@@ -16,7 +16,6 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 STATE = Path(env.str("SHOP_STATE", default=str(BASE_DIR / "var" / "demo")))
 SHOP_URL = env.str("SHOP_URL", default="http://127.0.0.1:8000")
 SANDBOX_URL = env.str("SANDBOX_URL", default="http://127.0.0.1:8100")
-(STATE / "queue").mkdir(parents=True, exist_ok=True)  # the broker does not make its folder itself
 
 SECRET_KEY = "an example shop keeps no secrets"
 DEBUG = True
@@ -84,13 +83,8 @@ MEDIA_ROOT = STATE / "files"
 LOGIN_URL = "shop:home"
 SESSION_COOKIE_NAME = "shop_session"  # the sandbox's page lives on the same host
 
-CELERY_BROKER_URL = "filesystem://localhost/"
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "data_folder_in": str(STATE / "queue"),
-    "data_folder_out": str(STATE / "queue"),
-    "control_folder": str(STATE / "control"),
-    "polling_interval": 0.1,
-}
+CELERY_BROKER_TRANSPORT = "django_wxpay.broker.Transport"
+CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": str(STATE / "queue")}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # LOGGING below is for the worker, too
 CELERY_TIMEZONE = TIME_ZONE

@@ -1,7 +1,7 @@
 """Settings of the tests: everything embedded, unless the environment names servers.
 
 DATABASE_URL  sqlite (default: a file in a folder of this process), postgres://… or mysql://…
-REDIS_URL     a Redis for cache and broker; CACHE_URL and BROKER_URL choose each of them apart
+REDIS_URL     a Redis for cache and broker; CACHE_URL and BROKER_URL choose each of them apart (default: a folder)
 """
 
 import atexit
@@ -24,7 +24,7 @@ def _folder() -> Path:
         owner = os.getpid()
         atexit.register(lambda: os.getpid() == owner and shutil.rmtree(made, ignore_errors=True))
     folder = Path(os.environ["WXPAY_TEST_FOLDER"]) / os.environ.get("PYTEST_XDIST_WORKER", "main")
-    (folder / "queue").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -100,15 +100,11 @@ KEY_PREFIX = f"django-wxpay-tests:{FOLDER.name}:"  # in a Redis; FOLDER.name dif
 CACHES = {"default": env.cache_url("CACHE_URL", default=REDIS_URL or "locmemcache://wxpay-tests")}
 CACHES["default"]["KEY_PREFIX"] = KEY_PREFIX
 
-CELERY_BROKER_URL = env.str("BROKER_URL", default=REDIS_URL or "filesystem://")
+CELERY_BROKER_URL = env.str("BROKER_URL", default=REDIS_URL)
 CELERY_BROKER_TRANSPORT_OPTIONS = {}
-if CELERY_BROKER_URL.startswith("filesystem:"):
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "data_folder_in": str(FOLDER / "queue"),
-        "data_folder_out": str(FOLDER / "queue"),
-        "control_folder": str(FOLDER / "control"),
-        "polling_interval": 0.1,
-    }
+if not CELERY_BROKER_URL:
+    CELERY_BROKER_TRANSPORT = "django_wxpay.broker.Transport"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": str(FOLDER / "queue")}
 elif CELERY_BROKER_URL.startswith("redis"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": KEY_PREFIX}
 CELERY_TASK_IGNORE_RESULT = True

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "checkout": {"client", "django"},
     "conf": {"client", "django"},
     "beat": {"django"},
+    "broker": set(),
     "models": {"django"},
     "migrations": {"models", "django"},
     "services": {"client", "models", "conf", "exceptions", "checkout", "signals", "django"},
