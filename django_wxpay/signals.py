@@ -1,6 +1,6 @@
 """What a shop can listen to.
 
-Every signal is sent after the commit of what it tells, by `services.transitions`, once for the database: a receiver
+Every signal is sent after the commit of what it tells, by `engine.transitions`, once for the database: a receiver
 runs in a transaction that also marks the transition as delivered. Outside effects (an e-mail, a call) happen at
 least once; `transition.pk` is the key to recognise a repeat. A receiver that raises is tried again later.
 

@@ -7,17 +7,8 @@ one tick, so tasks are acknowledged early, and one that waited for longer than i
 from celery import shared_task
 
 from .beat import BEAT_SCHEDULE
-from .services import (
-    bills,
-    certificates,
-    contracts,
-    notifications,
-    operations,
-    orders,
-    refunds,
-    settlements,
-    transitions,
-)
+from .engine import operations, transitions
+from .services import bills, certificates, contracts, notifications, orders, refunds, settlements
 
 __all__ = [
     "BEAT_SCHEDULE",

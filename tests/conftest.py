@@ -1,4 +1,5 @@
 import os
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -59,3 +60,27 @@ def process_environment(db):
         "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
     }
+
+
+@pytest.fixture
+def later():
+    """Let the time pass in which a request may be under way, for what is open; then do what a worker does."""
+
+    from django.utils import timezone
+
+    from django_wxpay.engine import operations
+    from django_wxpay.models import Operation
+
+    def pass_time(seconds=3600):
+        past = timedelta(seconds=seconds)
+        now = timezone.now()
+        for operation in Operation.objects.open():
+            Operation.objects.filter(pk=operation.pk).update(
+                next_try_at=now,
+                leased_until=None,
+                sent_at=operation.sent_at and operation.sent_at - past,
+                created_at=operation.created_at - past,
+            )
+        return operations.send_due()
+
+    return pass_time

@@ -17,8 +17,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
 from django_wxpay import conf
+from django_wxpay.engine import operations
 from django_wxpay.models import Operation
-from django_wxpay.services import operations, orders, refunds
+from django_wxpay.services import orders, refunds
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

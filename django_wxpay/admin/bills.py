@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import conf
 from ..models import Bill, Discrepancy
 from ..services import attention, bills
-from .asking import Ask
+from .actions import StaffAction
 from .base import badge, link_to
 from .fetches import DayField, Fetch, Fetched, FetchingAdmin, MerchantForm
 from .filters import MerchantFilter
@@ -62,7 +62,7 @@ def _outcome(bill):
     )
 
 
-class DownloadAgain(Ask):
+class DownloadAgain(StaffAction):
     name = "download"
     permission = "download_bill"
     label = _("Download again")
@@ -175,7 +175,7 @@ DOWNLOAD = DownloadAgain()
 
 @admin.register(Bill)
 class BillAdmin(FetchingAdmin):
-    asks = (DOWNLOAD,)
+    staff_actions = (DOWNLOAD,)
     fetch = DownloadDays()
     actions = ["download_selected"]
     list_display = ["bill_date", "whose", "state_badge", "rows_shown", "size_shown", "error_shown", "next_try_at"]
@@ -281,7 +281,7 @@ class BillAdmin(FetchingAdmin):
 
     @admin.action(description=_("Download the selected statements again"), permissions=["download"])
     def download_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, DOWNLOAD)
+        return self.confirm_selected(request, queryset, DOWNLOAD)
 
     def has_download_permission(self, request):
         return self.may(request, DOWNLOAD.permission)

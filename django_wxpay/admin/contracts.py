@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from ..models import Action, Contract, Operation, Order
 from ..services import contracts
 from . import amounts, outcomes
-from .asking import ASKED_BEFORE, Ask
+from .actions import DONE_BEFORE, StaffAction
 from .base import badge, link_to, masked, shortened
 from .filters import MerchantFilter
 from .objects import ObjectAdmin, Part
@@ -29,7 +29,7 @@ class TerminationForm(forms.Form):
     )
 
 
-class Terminate(Ask):
+class Terminate(StaffAction):
     name = "terminate"
     permission = "terminate_contract"
     label = _("Terminate")
@@ -71,11 +71,11 @@ class Terminate(Ask):
 
     def perform(self, row, asked, *, reference, by):
         row = contracts.terminate(row, note=asked["note"], reference=reference, by=by)
-        return None if row.operation else ASKED_BEFORE
+        return None if row.operation else DONE_BEFORE
 
     def plan(self, row, asked, *, reference, by):
         row = contracts.plan_termination(row, note=asked["note"], reference=reference, by=by)
-        return None if row.operation else ASKED_BEFORE
+        return None if row.operation else DONE_BEFORE
 
     def result(self, row, reference):
         operation = Operation.objects.of(row).filter(action=Action.TERMINATE, reference=reference).first()
@@ -102,7 +102,7 @@ TERMINATE, QUERY = Terminate(), QueryContract()
 
 @admin.register(Contract)
 class ContractAdmin(ObjectAdmin):
-    asks = (TERMINATE, QUERY)
+    staff_actions = (TERMINATE, QUERY)
     actions = ["terminate_selected", "query_selected"]
     list_display = [
         "number_shown",
@@ -188,11 +188,11 @@ class ContractAdmin(ObjectAdmin):
 
     @admin.action(description=_("Terminate the selected contracts"), permissions=["terminate"])
     def terminate_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, TERMINATE)
+        return self.confirm_selected(request, queryset, TERMINATE)
 
     @admin.action(description=_("Query the selected contracts"), permissions=["query"])
     def query_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, QUERY)
+        return self.confirm_selected(request, queryset, QUERY)
 
     def has_terminate_permission(self, request):
         return self.may(request, TERMINATE.permission)

@@ -7,12 +7,12 @@ from django.utils.translation import gettext_lazy as _
 from ..models import Action, Contract, Operation, Order
 from ..services import orders
 from . import amounts, outcomes
-from .asking import ASKED_BEFORE, Ask
+from .actions import DONE_BEFORE, StaffAction
 from .facts import of_order
 from .outcomes import Done
 
 
-class CloseOrder(Ask):
+class CloseOrder(StaffAction):
     name = "close"
     permission = "close_order"
     label = pgettext_lazy("payment", "Close")  # Django has a "Close" of its own
@@ -57,7 +57,7 @@ class CloseOrder(Ask):
         return Done(*outcomes.of_operation(operation, closed), row)
 
 
-class RetryDeduction(Ask):
+class RetryDeduction(StaffAction):
     name = "retry"
     permission = "retry_order"
     label = _("Charge again")
@@ -92,7 +92,7 @@ class RetryDeduction(Ask):
 
     def perform(self, row, asked, *, reference, by):
         later = orders.retry_deduction(row, by=by)
-        return _charged(later) if later.operation else ASKED_BEFORE
+        return _charged(later) if later.operation else DONE_BEFORE
 
     def result(self, row, reference):
         """An attempt has one successor, whatever form asked for it."""

@@ -8,10 +8,10 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..engine import discrepancies
 from ..models import Discrepancy
-from ..services import discrepancies
 from . import dashboard
-from .asking import Ask, AskingAdmin
+from .actions import StaffAction, StaffActionsAdmin
 from .base import AboutObjectAdmin, badge, shortened
 from .filters import MerchantFilter
 from .outcomes import Done
@@ -28,7 +28,7 @@ class NoteForm(forms.Form):
     )
 
 
-class End(Ask):
+class End(StaffAction):
     permission = "resolve_discrepancy"
     form_class = list_form_class = NoteForm
     service: Any = None
@@ -96,8 +96,8 @@ RESOLVE, IGNORE = Resolve(), Ignore()
 
 
 @admin.register(Discrepancy)
-class DiscrepancyAdmin(AboutObjectAdmin, AskingAdmin):
-    asks = (RESOLVE, IGNORE)
+class DiscrepancyAdmin(AboutObjectAdmin, StaffActionsAdmin):
+    staff_actions = (RESOLVE, IGNORE)
     actions = ["resolve_selected", "ignore_selected"]
     about_field = "about"
     list_display = ["kind", "about_link", "number_shown", "state_badge", "seen", "created_at", "resolved_by"]
@@ -138,11 +138,11 @@ class DiscrepancyAdmin(AboutObjectAdmin, AskingAdmin):
 
     @admin.action(description=_("Resolve the selected discrepancies"), permissions=["resolve"])
     def resolve_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, RESOLVE)
+        return self.confirm_selected(request, queryset, RESOLVE)
 
     @admin.action(description=_("Ignore the selected discrepancies"), permissions=["resolve"])
     def ignore_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, IGNORE)
+        return self.confirm_selected(request, queryset, IGNORE)
 
     def has_resolve_permission(self, request):
         return self.may(request, RESOLVE.permission)

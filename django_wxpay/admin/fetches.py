@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import conf
 from ..client.errors import WxPayError
 from . import outcomes
-from .asking import AskingAdmin
+from .actions import StaffActionsAdmin
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Fetch:
         raise NotImplementedError
 
 
-class FetchingAdmin(AskingAdmin):
+class FetchingAdmin(StaffActionsAdmin):
     """A list with a link to the page of its `fetch`."""
 
     fetch: Fetch

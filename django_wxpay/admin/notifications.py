@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from ..client.errors import WxPayError
 from ..models import SUBJECTS, Notification
 from ..services import attention, notifications
-from .asking import Ask, AskingAdmin
+from .actions import StaffAction, StaffActionsAdmin
 from .base import badge, change_url, shortened
 from .filters import MerchantFilter
 from .filters import attention as attention_filter
@@ -16,7 +16,7 @@ State = Notification.State
 LEVELS = {State.PROCESSED: messages.SUCCESS, State.UNHANDLED: messages.INFO}
 
 
-class ProcessAgain(Ask):
+class ProcessAgain(StaffAction):
     name = "retry"
     permission = "retry_notification"
     label = _("Process again")
@@ -61,8 +61,8 @@ RETRY = ProcessAgain()
 
 
 @admin.register(Notification)
-class NotificationAdmin(AskingAdmin):
-    asks = (RETRY,)
+class NotificationAdmin(StaffActionsAdmin):
+    staff_actions = (RETRY,)
     actions = ["retry_selected"]
     list_display = ["event_type", "number_shown", "state_badge", "outcome", "attempts", "error", "received_at"]
     list_filter = [
@@ -110,7 +110,7 @@ class NotificationAdmin(AskingAdmin):
 
     @admin.action(description=_("Process the selected notifications again"), permissions=["retry"])
     def retry_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, RETRY)
+        return self.confirm_selected(request, queryset, RETRY)
 
     def has_retry_permission(self, request):
         return self.may(request, RETRY.permission)

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from . import timeline
-from .asking import AskingAdmin
+from .actions import StaffActionsAdmin
 
 
 class Part(NamedTuple):
@@ -14,7 +14,7 @@ class Part(NamedTuple):
     code: str = ""
 
 
-class ObjectAdmin(AskingAdmin):
+class ObjectAdmin(StaffActionsAdmin):
     def summary(self, row):
         """What one wants to know first: [Part]."""
         return []

@@ -34,7 +34,7 @@ REFUND, QUERY, CLOSE, RETRY = RefundOrder(), QueryOrder(), CloseOrder(), RetryDe
 
 @admin.register(Order)
 class OrderAdmin(ObjectAdmin):
-    asks = (REFUND, QUERY, CLOSE, RETRY)
+    staff_actions = (REFUND, QUERY, CLOSE, RETRY)
     actions = ["refund_selected", "query_selected"]
     list_display = ["number_shown", "state_badge", "amount", "refunded", "description", "user", "created_at"]
     list_filter = ["state", "product", MerchantFilter, "created_at"]
@@ -119,11 +119,11 @@ class OrderAdmin(ObjectAdmin):
 
     @admin.action(description=_("Refund all that remains of the selected orders"), permissions=["refund"])
     def refund_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, REFUND)
+        return self.confirm_selected(request, queryset, REFUND)
 
     @admin.action(description=_("Query the selected orders"), permissions=["query"])
     def query_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, QUERY)
+        return self.confirm_selected(request, queryset, QUERY)
 
     def has_refund_permission(self, request):
         return self.may(request, REFUND.permission)

@@ -7,13 +7,13 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..client.errors import WxPayError
-from ..services import polling
+from ..engine import polling
 from . import outcomes
-from .asking import Ask
+from .actions import StaffAction
 from .outcomes import Done
 
 
-class Query(Ask):
+class Query(StaffAction):
     """`sync` is the service that asks about one row."""
 
     name = "query"

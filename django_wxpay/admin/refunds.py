@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from ..models import Action, Operation, Refund
 from ..services import refunds
 from . import amounts, outcomes
-from .asking import ASKED_BEFORE, Ask
+from .actions import DONE_BEFORE, StaffAction
 from .base import badge, link_to, shortened
 from .facts import of_order
 from .filters import MerchantFilter
@@ -46,7 +46,7 @@ class RefundForm(WhyForm):
         self.order_fields(self.field_order)
 
 
-class RefundOrder(Ask):
+class RefundOrder(StaffAction):
     name = "refund"
     permission = "refund_order"
     label = _("Refund")
@@ -84,7 +84,7 @@ class RefundOrder(Ask):
 
     def perform(self, row, asked, *, reference, by):
         refund = refunds.create(row, **asked, reference=reference, by=by)
-        return None if refund.operation else ASKED_BEFORE
+        return None if refund.operation else DONE_BEFORE
 
     def result(self, row, reference):
         refund = Refund.objects.filter(order_id=row.pk, reference=reference).first()
@@ -92,8 +92,8 @@ class RefundOrder(Ask):
             return None
         level, words = _refund_in_words(refund)
         amount = amounts.in_words(refund.amount, refund.currency)
-        told = gettext("Refund of %(amount)s: %(outcome)s") % {"amount": amount, "outcome": words}
-        return Done(level, told, refund)
+        report = gettext("Refund of %(amount)s: %(outcome)s") % {"amount": amount, "outcome": words}
+        return Done(level, report, refund)
 
     def list_asked(self, row):
         return {"amount": row.refundable_amount}
@@ -106,7 +106,7 @@ class RefundOrder(Ask):
 
     def plan(self, row, asked, *, reference, by):
         refund = refunds.plan_refund(row, **asked, reference=reference, by=by)
-        return None if refund.operation else ASKED_BEFORE
+        return None if refund.operation else DONE_BEFORE
 
 
 def _refund_in_words(refund):
@@ -148,7 +148,7 @@ QUERY = QueryRefund()
 
 @admin.register(Refund)
 class RefundAdmin(ObjectAdmin):
-    asks = (QUERY,)
+    staff_actions = (QUERY,)
     actions = ["query_selected"]
     list_display = ["number_shown", "state_badge", "amount_shown", "order_number", "reason", "origin", "created_at"]
     list_filter = ["state", "foreign", MerchantFilter, "created_at"]
@@ -214,7 +214,7 @@ class RefundAdmin(ObjectAdmin):
 
     @admin.action(description=_("Query the selected refunds"), permissions=["query"])
     def query_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, QUERY)
+        return self.confirm_selected(request, queryset, QUERY)
 
     def has_query_permission(self, request):
         return self.may(request, QUERY.permission)

@@ -1,4 +1,4 @@
-"""A row's story in words: asked, told, became, differs. Never what was decrypted, nor the evidence behind a change."""
+"""A row's story in words, from its four nouns. Never what was decrypted, nor the evidence behind a change."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -7,14 +7,14 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..services import timeline
+from ..engine import timeline
 from .base import badge, change_url
 
 KINDS = {
-    "asked": _("We asked"),
-    "told": _("We were told"),
-    "became": _("It became"),
-    "differs": _("Does not fit"),
+    "operation": _("We asked"),
+    "notification": _("We were told"),
+    "transition": _("It became"),
+    "discrepancy": _("Does not fit"),
 }
 
 
@@ -37,13 +37,13 @@ def lines(row, site):
 
 
 def _line(row, entry, site):
-    title, shown, details, texts = TELL[entry.kind](row, entry.row)
+    title, shown, details, texts = ENTRIES[entry.kind](row, entry.row)
     known = [(term, value) for term, value in details if value not in (None, "")]
     url = change_url(type(entry.row), entry.row.pk, site)
     return Line(entry.at, entry.kind, KINDS[entry.kind], title, shown, known, texts, url)
 
 
-def _asked(row, operation):
+def _operation(row, operation):
     details = [
         (_("by"), operation.requested_by),
         (_("reference"), operation.reference),
@@ -55,7 +55,7 @@ def _asked(row, operation):
     return capfirst(operation.get_action_display()), badge(operation.state, operation.get_state_display()), details, []
 
 
-def _told(row, notification):
+def _notification(row, notification):
     details = [
         (_("outcome"), notification.get_outcome_display()),
         (_("why"), notification.error),
@@ -66,7 +66,7 @@ def _told(row, notification):
     return notification.event_type, shown, details, []
 
 
-def _became(row, transition):
+def _transition(row, transition):
     labels = dict(row.State.choices)
     before = labels.get(transition.from_state, transition.from_state)
     state, words = delivery(transition)
@@ -91,7 +91,7 @@ def delivery(transition):
     return ("FAILED", gettext("failing")) if transition.delivery_attempts else ("WAITING", gettext("waiting"))
 
 
-def _differs(row, discrepancy):
+def _discrepancy(row, discrepancy):
     details = [
         (_("resolved by"), discrepancy.resolved_by),
         (_("how"), discrepancy.resolution),
@@ -102,4 +102,9 @@ def _differs(row, discrepancy):
     return capfirst(discrepancy.get_kind_display()), shown, details, [pair for pair in texts if pair[1]]
 
 
-TELL = {"asked": _asked, "told": _told, "became": _became, "differs": _differs}
+ENTRIES = {
+    "operation": _operation,
+    "notification": _notification,
+    "transition": _transition,
+    "discrepancy": _discrepancy,
+}

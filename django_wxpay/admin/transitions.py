@@ -2,9 +2,10 @@ from django.contrib import admin, messages
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..engine import transitions
 from ..models import SUBJECTS, Transition
-from ..services import attention, transitions
-from .asking import Ask, AskingAdmin
+from ..services import attention
+from .actions import StaffAction, StaffActionsAdmin
 from .base import AboutObjectAdmin, badge
 from .filters import MerchantFilter
 from .filters import attention as attention_filter
@@ -12,7 +13,7 @@ from .outcomes import Done
 from .timeline import delivery
 
 
-class DeliverAgain(Ask):
+class DeliverAgain(StaffAction):
     name = "deliver"
     permission = "deliver_transition"
     label = _("Deliver again")
@@ -73,8 +74,8 @@ DELIVER = DeliverAgain()
 
 
 @admin.register(Transition)
-class TransitionAdmin(AboutObjectAdmin, AskingAdmin):
-    asks = (DELIVER,)
+class TransitionAdmin(AboutObjectAdmin, StaffActionsAdmin):
+    staff_actions = (DELIVER,)
     actions = ["deliver_selected"]
     list_display = ["created_at", "about_link", "from_shown", "to_shown", "delivery_shown", "source", "user"]
     list_filter = [
@@ -118,7 +119,7 @@ class TransitionAdmin(AboutObjectAdmin, AskingAdmin):
 
     @admin.action(description=_("Deliver the selected transitions again"), permissions=["deliver"])
     def deliver_selected(self, request, queryset):
-        return self.ask_about_selected(request, queryset, DELIVER)
+        return self.confirm_selected(request, queryset, DELIVER)
 
     def has_deliver_permission(self, request):
         return self.may(request, DELIVER.permission)

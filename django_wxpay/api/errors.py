@@ -39,32 +39,32 @@ def handler(exc, context):
     meaning = _meaning(exc)
     if meaning is None:
         return None
-    status, told, headers = meaning
+    status, content, headers = meaning
     named = {name: value for name, value in context["kwargs"].items() if name in NUMBERS}
-    return Response(told | named, status=status, headers=headers)
+    return Response(content | named, status=status, headers=headers)
 
 
 def _meaning(exc):
     match exc:
         case InvalidField():
-            return 400, _told("INVALID_FIELD", exc) | {"field": exc.field}, {}
+            return 400, _content("INVALID_FIELD", exc) | {"field": exc.field}, {}
         case RateLimited():
             wait = max(RETRY_SECONDS, int(exc.retry_after or 0))
-            return 503, _told("TRY_LATER", _("WeChat Pay is busy. Try again in a moment.")), _after(wait)
+            return 503, _content("TRY_LATER", _("WeChat Pay is busy. Try again in a moment.")), _after(wait)
         case RequestNotSent():
-            return 503, _told("TRY_LATER", _("WeChat Pay is out of reach. Try again in a moment.")), _after()
+            return 503, _content("TRY_LATER", _("WeChat Pay is out of reach. Try again in a moment.")), _after()
         case OutcomeUnknown():
-            told = _told("OUTCOME_UNKNOWN", _("WeChat Pay has not answered yet. The outcome is being found out."))
-            return 503, told, _after()
+            content = _content("OUTCOME_UNKNOWN", _("WeChat Pay has not answered yet. The outcome is being found out."))
+            return 503, content, _after()
         case APIError() if exc.status in (400, 401) or exc.means(*OUR_MISTAKES):
             logger.error("refused by WeChat Pay, and not for the customer's sake: %s", exc)
-            return 502, _told("SHOP_MISCONFIGURED", _("This shop cannot use WeChat Pay at the moment.")), {}
+            return 502, _content("SHOP_MISCONFIGURED", _("This shop cannot use WeChat Pay at the moment.")), {}
         case APIError():
-            return 409, _told(exc.code or "REFUSED", exc.message), {}
+            return 409, _content(exc.code or "REFUSED", exc.message), {}
         case ReferenceReused() | OperationPending() | NotAllowedNow():
-            return 409, _told(_code_of(exc), exc), {}
+            return 409, _content(_code_of(exc), exc), {}
         case UnknownOffer():
-            return 404, _told("NOT_FOUND", _("There is no such offer.")), {}
+            return 404, _content("NOT_FOUND", _("There is no such offer.")), {}
         case Http404():
             return _of_framework(exceptions.NotFound())
         case PermissionDenied():
@@ -81,9 +81,9 @@ def _of_framework(exc):
         headers["WWW-Authenticate"] = exc.auth_header
     if isinstance(exc, exceptions.ValidationError):
         field, message = _first(exc.detail)
-        return exc.status_code, _told("INVALID_FIELD", message) | {"field": field}, headers
+        return exc.status_code, _content("INVALID_FIELD", message) | {"field": field}, headers
     code = "MALFORMED" if isinstance(exc, exceptions.ParseError) else exc.default_code.upper()
-    return exc.status_code, _told(code, exc.detail), headers
+    return exc.status_code, _content(code, exc.detail), headers
 
 
 def _first(detail, field=""):
@@ -100,7 +100,7 @@ def _code_of(exc):
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(exc).__name__).upper()
 
 
-def _told(code, message):
+def _content(code, message):
     return {"code": code, "message": str(message)}
 
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Outcome(models.TextChoices):
-    """What became of a verified message at the door for facts (`apply_…`)."""
+    """What became of a verified message where facts come in (`apply_…`)."""
 
     APPLIED = "APPLIED", _("applied")
     SAME = "SAME", _("known already")

@@ -1,4 +1,5 @@
-"""Everything that can be done. Only services open transactions, only services call the client.
+"""Everything that can be done, and from the engine what a shop may use. Only these two floors open transactions
+and call the client.
 
     from django_wxpay.services import contracts, orders, refunds
 
@@ -6,20 +7,8 @@ Each service that asks WeChat Pay for something has two halves: `plan_…` write
 transaction; the plain verb does that and sends it, and refuses to run inside a transaction.
 """
 
-from . import (
-    bills,
-    certificates,
-    checkout,
-    contracts,
-    discrepancies,
-    notifications,
-    operations,
-    orders,
-    refunds,
-    settlements,
-    timeline,
-    transitions,
-)
+from ..engine import discrepancies, operations, timeline, transitions
+from . import bills, certificates, checkout, contracts, notifications, orders, refunds, settlements
 
 __all__ = [
     "bills",

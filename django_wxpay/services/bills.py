@@ -14,8 +14,8 @@ from django.utils import timezone
 from .. import conf
 from ..client.bills import parse_statement
 from ..client.errors import BillNotReady, InvalidField, NoStatement, WxPayError
+from ..engine import discrepancies, failures, queue, transactions
 from ..models import Bill, Discrepancy, Order, Refund
-from . import discrepancies, failures, transactions, wake
 
 logger = logging.getLogger(__name__)
 State = Bill.State
@@ -64,7 +64,7 @@ def plan_statement(bill_date, *, sub_mchid="", merchant="default", again=False):
     if again or not bill.has_file:
         bill.next_try_at = timezone.now()
         Bill.objects.filter(pk=bill.pk).update(next_try_at=bill.next_try_at)
-        wake.after_commit("download_due_bills")
+        queue.after_commit("download_due_bills")
     return bill
 
 

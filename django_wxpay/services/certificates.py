@@ -9,8 +9,8 @@ from django.utils import timezone
 from .. import conf
 from ..client.certificates import open_item
 from ..client.errors import WxPayError
+from ..engine import failures, transactions
 from ..models import MerchantState, PlatformCertificate
-from . import failures, transactions
 
 logger = logging.getLogger(__name__)
 PAUSE = timedelta(minutes=1)  # between two refreshes of a merchant, over all processes

@@ -7,9 +7,10 @@ from django.utils import timezone
 
 from .. import conf
 from ..client.errors import InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
+from ..engine import commands, operations
 from ..exceptions import ContractNotSigned, OperationPending, ReferenceReused
 from ..models import Action, Contract, Operation
-from . import asks, contracts, operations
+from . import contracts
 
 State = Contract.State
 STILL_USEFUL = timedelta(seconds=30)  # a session about to end is no use to a customer
@@ -55,7 +56,7 @@ def end_contract(contract, *, by):
     except (OutcomeUnknown, RateLimited, RequestNotSent):
         return _fresh(contract)
     except OperationPending:
-        pending = asks.open_of(contract)
+        pending = commands.open_of(contract)
         if pending is None or pending.action != Action.TERMINATE:
             raise
         return _fresh(contract)
@@ -91,7 +92,7 @@ def _at_hand(user, offer):
         appid=merchant.appid,
         sub_appid=sub_appid,
     )
-    return next((row for row in sessions if row.can_launch or asks.open_of(row)), None)
+    return next((row for row in sessions if row.can_launch or commands.open_of(row)), None)
 
 
 def _fresh(row):

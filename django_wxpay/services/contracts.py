@@ -10,11 +10,11 @@ from .. import conf
 from ..client import fields
 from ..client.contracts import for_channel
 from ..client.errors import NotFound
+from ..engine import commands, operations, polling, remote, transactions
+from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, refuse
+from ..engine.numbers import new_number
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
 from ..models import Action, Contract, Operation, Outcome, Source
-from . import asks, operations, polling, remote, transactions
-from .facts import Applied, Fact, Known, differences, identity, move, named, refuse
-from .numbers import new_number
 
 State = Contract.State
 CHINA = ZoneInfo("Asia/Shanghai")
@@ -120,8 +120,8 @@ def _asked_as(config, reference, wanted):
     return operations.refuse_reuse(known, reference, wanted) if known else None
 
 
-@asks.register
-class Sign(asks.Ask):
+@commands.register
+class Sign(commands.Command):
     action = Action.SIGN
     harmless = True  # another session under the same number
 
@@ -138,7 +138,7 @@ class Sign(asks.Ask):
 
     def refused(self, row, error, operation):
         if row.state == State.PENDING:
-            move(row, State.EXPIRED, asks.refusal(row, operation), {}, note=f"{error}"[:256])
+            move(row, State.EXPIRED, commands.refusal(row, operation), {}, note=f"{error}"[:256])
         return Operation.State.REFUSED
 
     def look(self, row):
@@ -342,8 +342,8 @@ def terminate(contract, **asked):
     return operations.carry_out(plan_termination, contract, **asked)
 
 
-@asks.register
-class Terminate(asks.Ask):
+@commands.register
+class Terminate(commands.Command):
     action = Action.TERMINATE
     harmless = True
 

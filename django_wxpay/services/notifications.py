@@ -11,10 +11,11 @@ from django.utils.functional import SimpleLazyObject
 
 from .. import conf
 from ..client.errors import WxPayError
+from ..engine import discrepancies, failures, transactions
+from ..engine.facts import Fact
 from ..exceptions import ProcessingFailed, WrongMerchant
 from ..models import Discrepancy, Notification, Outcome, Source
-from . import contracts, discrepancies, failures, orders, refunds, transactions
-from .facts import Fact
+from . import contracts, orders, refunds
 
 logger = logging.getLogger(__name__)
 State = Notification.State
@@ -69,7 +70,7 @@ def receive(alias, headers, body):
     Source: APIv3 manual, "Callback notifications" and the pages of each event type.
     """
     merchant = conf.merchant(alias)
-    envelope, told, text = _open(merchant, headers, body)
+    envelope, payload, text = _open(merchant, headers, body)
     notification = Notification(
         merchant=merchant.alias,
         mchid=merchant.mchid,
@@ -81,9 +82,9 @@ def receive(alias, headers, body):
     )
     try:
         try:
-            transactions.run(lambda: _keep_and_process(notification, merchant, told, text))
+            transactions.run(lambda: _keep_and_process(notification, merchant, payload, text))
         except _Repeated:
-            return _repeat(notification, merchant, told, text)
+            return _repeat(notification, merchant, payload, text)
     except WxPayError as error:
         _keep_failed(notification, error)
         raise ProcessingFailed(str(error)) from error
@@ -101,14 +102,14 @@ def _open(merchant, headers, body):
     client = conf.client(merchant.alias)
     client.notifications.verify(headers, body)
     envelope = client.notifications.decode(body)
-    told, text = client.notifications.decrypt(envelope)
-    _refuse_other_merchant(merchant, told)
-    return envelope, told, text
+    payload, text = client.notifications.decrypt(envelope)
+    _refuse_other_merchant(merchant, payload)
+    return envelope, payload, text
 
 
-def _refuse_other_merchant(merchant, told):
+def _refuse_other_merchant(merchant, payload):
     for name in ("mchid", "sp_mchid", "combine_mchid"):
-        if told.get(name) not in (None, merchant.mchid):
+        if payload.get(name) not in (None, merchant.mchid):
             raise WrongMerchant(f"{name} in the message is not the number of merchant {merchant.alias!r}.")
 
 
@@ -116,7 +117,7 @@ def _kept(headers):
     return {name: value for name, value in headers.items() if name.lower().startswith(KEPT_HEADERS)}
 
 
-def _keep_and_process(notification, merchant, told, text):
+def _keep_and_process(notification, merchant, payload, text):
     """Insert first: the unique event id is the lock. The row is written as if all went well, and corrected if not."""
     handler = HANDLERS.get(notification.event_type)
     if handler is None and not notification.event_type.startswith(OUR_FAMILIES):
@@ -124,7 +125,7 @@ def _keep_and_process(notification, merchant, told, text):
     else:
         expected = {"state": State.PROCESSED, "outcome": Outcome.APPLIED, "processed_at": timezone.now()}
     if handler is not None:
-        expected |= {"subject": handler.subject, "number": str(told.get(handler.number) or "")[:64]}
+        expected |= {"subject": handler.subject, "number": str(payload.get(handler.number) or "")[:64]}
     _set(notification, expected)
     try:
         notification.pk = None
@@ -132,10 +133,10 @@ def _keep_and_process(notification, merchant, told, text):
     except IntegrityError:
         raise _Repeated from None
     if notification.state != State.UNHANDLED:
-        _process(notification, merchant, told, text, expected)
+        _process(notification, merchant, payload, text, expected)
 
 
-def _process(notification, merchant, told, text, stored=None):
+def _process(notification, merchant, payload, text, stored=None):
     """Apply it; writes the notification's row only where it differs from what is stored.
 
     stored: what was just inserted; None for a row read under its lock, which counts an attempt.
@@ -143,11 +144,11 @@ def _process(notification, merchant, told, text, stored=None):
     handler = HANDLERS.get(notification.event_type)
     if handler is None:
         raise UnknownEvent(f"{notification.event_type} is not known to this version; upgrade, then process it again.")
-    fact = Fact(merchant, told, Source.NOTIFICATION, text=text, event_type=notification.event_type)
+    fact = Fact(merchant, payload, Source.NOTIFICATION, text=text, event_type=notification.event_type)
     applied = handler.apply(fact)
     values = {
         "state": STATES[applied.outcome], "outcome": applied.outcome, "error": applied.why[:512],
-        "subject": handler.subject, "number": str(told.get(handler.number) or "")[:64],
+        "subject": handler.subject, "number": str(payload.get(handler.number) or "")[:64],
         "processed_at": timezone.now(), "next_try_at": None,
     }  # fmt: skip
     if applied.outcome == Outcome.UNKNOWN_ROW:
@@ -170,7 +171,7 @@ def _wait_for_row(notification):
     return {"next_try_at": now + _pause(waited)}
 
 
-def _repeat(notification, merchant, told, text):
+def _repeat(notification, merchant, payload, text):
     """The same event again: count it. Only one that failed before is processed again, under its lock."""
     same = Notification.objects.filter(mchid=notification.mchid, event_id=notification.event_id)
     logger.info("notification %s type=%s repeated", notification.event_id, notification.event_type)
@@ -180,7 +181,7 @@ def _repeat(notification, merchant, told, text):
     def work():
         row = same.select_for_update().get()
         if row.state == State.FAILED:
-            _process(row, merchant, told, text)
+            _process(row, merchant, payload, text)
         else:  # another repeat was quicker
             same.update(attempts=F("attempts") + 1)
         return row
@@ -191,7 +192,7 @@ def _repeat(notification, merchant, told, text):
 def _keep_failed(notification, error):
     """Keep it as FAILED, in a transaction of its own: what it did was rolled back."""
     now = timezone.now()
-    told = failures.headline(error)
+    payload = failures.headline(error)
 
     def work():
         row, created = Notification.objects.get_or_create(
@@ -201,13 +202,13 @@ def _keep_failed(notification, error):
                 "merchant": notification.merchant, "event_type": notification.event_type,
                 "create_time": notification.create_time, "body": notification.body, "headers": notification.headers,
                 "subject": notification.subject, "number": notification.number,
-                "state": State.FAILED, "error": told, "next_try_at": now + SOONEST,
+                "state": State.FAILED, "error": payload, "next_try_at": now + SOONEST,
             },
         )  # fmt: skip
         if not created:
             later = now + _pause(now - row.received_at)
             failing = Notification.objects.filter(pk=row.pk, state__in=(State.FAILED, State.WAITING))
-            failing.update(state=State.FAILED, error=told, attempts=F("attempts") + 1, next_try_at=later)
+            failing.update(state=State.FAILED, error=payload, attempts=F("attempts") + 1, next_try_at=later)
 
     transactions.run(work)
 
@@ -234,9 +235,9 @@ def retry(notification):
         row = Notification.objects.select_for_update().get(pk=notification.pk)
         if row.state != State.PROCESSED:
             merchant, client = conf.merchant(row.merchant), conf.client(row.merchant)
-            told, text = client.notifications.decrypt(client.notifications.decode(bytes(row.body)))
+            payload, text = client.notifications.decrypt(client.notifications.decode(bytes(row.body)))
             if row.event_type in HANDLERS or row.event_type.startswith(OUR_FAMILIES):
-                _process(row, merchant, told, text)
+                _process(row, merchant, payload, text)
 
     try:
         transactions.run(work)

@@ -9,11 +9,11 @@ from django.utils import timezone
 from .. import conf
 from ..client import fields
 from ..client.errors import NotFound
+from ..engine import commands, discrepancies, operations, outcomes, polling, remote, transactions
+from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, refuse
+from ..engine.numbers import new_number
 from ..exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge
 from ..models import Action, Discrepancy, Operation, Order, Outcome, Refund, Source
-from . import asks, discrepancies, operations, outcomes, polling, remote, transactions
-from .facts import Applied, Fact, Known, differences, identity, move, named, refuse
-from .numbers import new_number
 
 State = Refund.State
 MOST_REFUNDS = 50
@@ -98,7 +98,7 @@ def give_up(refund, *, by=None):
     def work():
         order = Order.objects.select_for_update().get(pk=refund.order_id)
         row = Refund.objects.select_for_update().get(pk=refund.pk)
-        pending = asks.open_of(row)
+        pending = commands.open_of(row)
         if row.state != State.CREATED or pending is None:
             raise NotAllowedNow(f"Refund {row.number} is {row.state}: it cannot be given up.")
         never_taken = pending.state == Operation.State.PLANNED and pending.sent_at is None
@@ -143,8 +143,8 @@ def _to_send(refund, order):
     }
 
 
-@asks.register
-class AskRefund(asks.Ask):
+@commands.register
+class RefundOrder(commands.Command):
     action = Action.REFUND
     pause = timedelta(hours=1)
 
@@ -180,7 +180,7 @@ class AskRefund(asks.Ask):
             _end(
                 row,
                 State.REFUSED,
-                asks.refusal(row, operation),
+                commands.refusal(row, operation),
                 {"error_code": error.code[:64]},
                 str(error),
             )
@@ -392,8 +392,10 @@ def sync_all(order):
         entries = client.refunds.iter_all(out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid)
         try:
             for entry in entries:
-                told = entry | {"out_trade_no": order.out_trade_no}
-                fact = Fact(merchant, told, Source.QUERY, text=json.dumps(told, ensure_ascii=False), begun_at=begun_at)
+                payload = entry | {"out_trade_no": order.out_trade_no}
+                fact = Fact(
+                    merchant, payload, Source.QUERY, text=json.dumps(payload, ensure_ascii=False), begun_at=begun_at
+                )
                 transactions.run(lambda fact=fact: apply_refund(fact))
         except NotFound as error:
             if not error.verified:

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from .. import conf
 from ..client.errors import InvalidField, MessageMalformed, OutcomeUnknown, RateLimited, RequestNotSent, WxPayError
+from ..engine import failures, remote, transactions
 from ..models import MerchantState, Order, Refund, Settlement
-from . import failures, remote, transactions
 from .bills import REACH_DAYS, china_today
 
 logger = logging.getLogger(__name__)

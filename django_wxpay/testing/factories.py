@@ -5,8 +5,8 @@ from datetime import timedelta
 from django.utils import timezone
 
 from .. import conf
+from ..engine.numbers import new_number
 from ..models import Contract, Order, Refund
-from ..services.numbers import new_number
 
 
 def _merchant(alias):

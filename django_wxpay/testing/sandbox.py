@@ -11,10 +11,11 @@ from django.test import override_settings
 from django.urls import reverse
 
 from .. import conf
+from ..engine import transitions
 from ..models import Contract, Order, Refund
 from ..sandbox import create_app
 from ..sandbox.transport import WSGIAdapter
-from ..services import contracts, orders, refunds, transitions
+from ..services import contracts, orders, refunds
 
 SHOP = "https://shop.example"
 ALIASES = ("default", "institution")

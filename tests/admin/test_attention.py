@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from django_wxpay import signals
+from django_wxpay.engine import discrepancies, transitions
 from django_wxpay.models import (
     Discrepancy,
     MerchantState,
@@ -16,7 +17,6 @@ from django_wxpay.models import (
     PlatformCertificate,
     Transition,
 )
-from django_wxpay.services import discrepancies, transitions
 from django_wxpay.testing import make_contract, make_order, make_refund
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,8 +6,9 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 
+from django_wxpay.engine import discrepancies
 from django_wxpay.models import Bill, Discrepancy
-from django_wxpay.services import bills, discrepancies
+from django_wxpay.services import bills
 
 pytestmark = pytest.mark.django_db(transaction=True)
 STATEMENTS = "/v3/global/statements"

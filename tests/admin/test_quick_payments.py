@@ -6,9 +6,10 @@ import pytest
 import time_machine
 from django.utils import timezone
 
+from django_wxpay.engine import operations
 from django_wxpay.models import Operation, Order, Refund, Transition
 from django_wxpay.sandbox.special import CODE_PREFIX
-from django_wxpay.services import operations, orders
+from django_wxpay.services import orders
 from django_wxpay.testing import make_order
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,8 +5,8 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.urls import reverse
 
+from django_wxpay.engine import operations
 from django_wxpay.models import Operation, Refund
-from django_wxpay.services import operations
 from django_wxpay.testing import make_order, make_refund
 from tests.admin.conftest import Staff
 

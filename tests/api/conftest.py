@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.test import Client
 
-from django_wxpay.api import notifications as door
+from django_wxpay.api import notifications as view
 from django_wxpay.api.refusals import RefusalLog
 
 APIV3_KEY = "0123456789abcdef0123456789abcdef"
@@ -62,9 +62,9 @@ class WeChat:
         self.key = key
         self.browserless = Client(raise_request_exception=False)
 
-    def body(self, told, *, event_type="PAPAY.SIGN", event_id=None, apiv3_key=APIV3_KEY, **extra):
+    def body(self, payload, *, event_type="PAPAY.SIGN", event_id=None, apiv3_key=APIV3_KEY, **extra):
         nonce = secrets.token_hex(6)
-        sealed = AESGCM(apiv3_key.encode()).encrypt(nonce.encode(), json.dumps(told).encode(), b"papay")
+        sealed = AESGCM(apiv3_key.encode()).encrypt(nonce.encode(), json.dumps(payload).encode(), b"papay")
         envelope = {
             "id": event_id or secrets.token_hex(16),
             "create_time": "2026-03-01T12:00:05+08:00",
@@ -96,13 +96,13 @@ class WeChat:
         headers = self.headers(body) if headers is None else headers
         return self.browserless.generic("POST", path or self.path, body, content_type, headers=headers, **extra)
 
-    def tell(self, told, **options):
-        return self.post(self.body(told, **options))
+    def tell(self, payload, **options):
+        return self.post(self.body(payload, **options))
 
 
 @pytest.fixture
 def wechat(merchants, keys, monkeypatch):
-    monkeypatch.setattr(door, "refusals", RefusalLog())  # each test begins with its lines unwritten
+    monkeypatch.setattr(view, "refusals", RefusalLog())  # each test begins with its lines unwritten
     return WeChat(keys[1])
 
 

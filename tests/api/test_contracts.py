@@ -1,4 +1,4 @@
-"""The customers' door to contracts: what they may name, what they see, what they are told when it goes wrong."""
+"""The customers' endpoints for contracts: what they may name, what they see, what they are told when it goes wrong."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from django_wxpay.checkout import Checkout, ContractOffer, UnknownOffer
+from django_wxpay.engine import operations
 from django_wxpay.models import Contract, MerchantState, Operation
-from django_wxpay.services import operations
 from django_wxpay.testing import make_contract, make_order
 
 URL = "/wxpay/contracts/"
@@ -71,19 +71,19 @@ def create(member, offer="gold", **extra):
 def test_customer_opens_a_contract_and_gets_what_launches_wechat_pay(member):
     answer = create(member)
 
-    told = answer.json()
+    payload = answer.json()
     contract = Contract.objects.get()
     assert answer.status_code == 201
-    assert told["out_contract_code"] == contract.out_contract_code
-    assert told["state"] == "PENDING"
-    assert told["launch"]["path"].endswith(contract.session_id)
+    assert payload["out_contract_code"] == contract.out_contract_code
+    assert payload["state"] == "PENDING"
+    assert payload["launch"]["path"].endswith(contract.session_id)
     assert (contract.user, contract.openid, contract.plan_id) == (member.user, "o-member", 12345)
 
 
 def test_answer_shows_no_openid_and_no_inner_numbers(member):
-    told = create(member).json()
+    payload = create(member).json()
 
-    assert not {"id", "openid", "user", "mchid", "contract_id", "session_id", "merchant"} & set(told)
+    assert not {"id", "openid", "user", "mchid", "contract_id", "session_id", "merchant"} & set(payload)
 
 
 def test_offer_may_be_a_dict(member):
@@ -200,8 +200,8 @@ def test_session_that_could_not_be_opened_now_is_opened_by_a_worker(member, shop
     Operation.objects.update(next_try_at="2020-01-01T00:00:00Z", leased_until=None, sent_at="2020-01-01T00:00:00Z")
     MerchantState.objects.update(slow_until=None)
     operations.send_due()
-    told = member.get(f"{URL}{answer.json()['out_contract_code']}/").json()
-    assert told["launch"] and told["pending"] is None
+    payload = member.get(f"{URL}{answer.json()['out_contract_code']}/").json()
+    assert payload["launch"] and payload["pending"] is None
 
 
 def test_refusal_for_the_customers_sake_is_shown(member, shop):
@@ -257,10 +257,10 @@ def test_status_is_confirmed_with_wechat_pay_at_most_once_in_three_seconds(membe
     shop.wechat.contracts.sign(Contract.objects.get().session_id)
     before = len(shop.calls)
 
-    told = [member.get(f"{URL}{code}/").json() for _ in range(3)]
+    payload = [member.get(f"{URL}{code}/").json() for _ in range(3)]
 
-    assert [one["state"] for one in told] == ["SIGNED"] * 3
-    assert told[0]["synced_at"]
+    assert [one["state"] for one in payload] == ["SIGNED"] * 3
+    assert payload[0]["synced_at"]
     assert len(shop.calls) == before + 1
 
 
@@ -279,9 +279,9 @@ def test_list_shows_own_contracts_newest_first(member, django_assert_max_num_que
     own = [make_contract(user=member.user).out_contract_code for _ in range(3)]
 
     with django_assert_max_num_queries(3):
-        told = member.get(URL).json()
+        payload = member.get(URL).json()
 
-    assert [row["out_contract_code"] for row in told["results"]] == own[::-1]
+    assert [row["out_contract_code"] for row in payload["results"]] == own[::-1]
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -362,8 +362,8 @@ def test_ending_whose_outcome_is_unknown_is_under_way(member, shop, signed):
 
     for answer in (first, second):
         assert (answer.status_code, answer.json()["state"], answer.json()["pending"]) == (202, "SIGNED", "TERMINATE")
-    told = member.get(f"{URL}{signed.out_contract_code}/").json()
-    assert told["state"] == "TERMINATED"
+    payload = member.get(f"{URL}{signed.out_contract_code}/").json()
+    assert payload["state"] == "TERMINATED"
 
 
 @pytest.mark.scenario("S43")
@@ -426,16 +426,16 @@ validate_schema(schema)
 print(json.dumps({path: {method: list(told["responses"]) for method, told in ways.items()}
                   for path, ways in schema["paths"].items()}))
 """)
-    told = json.loads(done.stdout)
+    payload = json.loads(done.stdout)
 
     assert "contracts" not in done.stderr  # no warnings about our views
-    assert {path: set(ways) for path, ways in told.items() if path.startswith(URL)} == {
+    assert {path: set(ways) for path, ways in payload.items() if path.startswith(URL)} == {
         URL: {"get", "post"},
         URL + "{out_contract_code}/": {"get"},
         URL + "{out_contract_code}/terminate/": {"post"},
     }
-    assert {"201", "202", "400", "409", "503"} <= set(told[URL]["post"])
-    assert not [path for path in told if "notify" in path]
+    assert {"201", "202", "400", "409", "503"} <= set(payload[URL]["post"])
+    assert not [path for path in payload if "notify" in path]
 
 
 def test_endpoints_work_without_drf_spectacular():

@@ -15,9 +15,9 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.versioning import AcceptHeaderVersioning
 
 from django_wxpay import signals
-from django_wxpay.api import notifications as door
+from django_wxpay.api import notifications as view
+from django_wxpay.engine import queue
 from django_wxpay.models import Contract, Discrepancy, Notification
-from django_wxpay.services import wake
 from django_wxpay.testing import make_contract
 
 from .conftest import signed
@@ -36,10 +36,10 @@ def state_of(row):
 
 
 def assert_refused(answer, status, says=""):
-    told = answer.json()
-    assert answer.status_code == status, told
-    assert told["code"] == "FAIL"
-    assert says in told["message"]
+    payload = answer.json()
+    assert answer.status_code == status, payload
+    assert payload["code"] == "FAIL"
+    assert says in payload["message"]
     assert not Notification.objects.exists()
 
 
@@ -88,9 +88,9 @@ def test_unknown_merchant_is_not_found(wechat, db):
 @pytest.mark.scenario("S22")
 @pytest.mark.parametrize(("event_type", "state"), [("COUPON.USE", "UNHANDLED"), ("PAPAY.SIGN", "PROCESSED")])
 def test_unknown_kinds_and_extra_fields_are_kept_and_acknowledged(wechat, pending, event_type, state):
-    told = signed(pending, new_field={"deep": [1, None]})
+    payload = signed(pending, new_field={"deep": [1, None]})
 
-    answer = wechat.tell(told, event_type=event_type, another="field")
+    answer = wechat.tell(payload, event_type=event_type, another="field")
 
     assert answer.json() == OK
     assert Notification.objects.get().state == state
@@ -315,8 +315,8 @@ def test_chunks_over_asgi_are_bounded(wechat, db):
     del request.META["wsgi.input"]
     request.META["CONTENT_LENGTH"] = ""
 
-    with pytest.raises(door.Refusal, match="more than 65536 bytes"):
-        door.read_body(request)
+    with pytest.raises(view.Refusal, match="more than 65536 bytes"):
+        view.read_body(request)
 
 
 def reads_body(get_response):
@@ -508,10 +508,10 @@ def test_broker_out_of_reach_delays_no_acknowledgement(wechat, monkeypatch, capl
     from celery import Celery
 
     nowhere = Celery("nowhere", broker="redis://127.0.0.1:9/0", set_as_current=False)
-    monkeypatch.setattr(wake, "_app", lambda: nowhere)
-    monkeypatch.setattr(wake, "_quiet_until", 0.0)
+    monkeypatch.setattr(queue, "_app", lambda: nowhere)
+    monkeypatch.setattr(queue, "_quiet_until", 0.0)
     pending = make_contract(state="PENDING")
-    signals.contract_signed.connect(heard := (lambda **told: None))
+    signals.contract_signed.connect(heard := (lambda **payload: None))
     started = time.monotonic()
     try:
         answer = wechat.tell(signed(pending))
@@ -520,7 +520,7 @@ def test_broker_out_of_reach_delays_no_acknowledgement(wechat, monkeypatch, capl
 
     assert answer.json() == OK
     assert time.monotonic() - started < 1
-    assert wake.wait(20)
+    assert queue.wait(20)
     assert "could not queue" in caplog.text
 
 
@@ -536,12 +536,12 @@ def test_refusals_are_logged_once_in_a_while_however_many_come(wechat, db, caplo
     lines = [record.getMessage() for record in caplog.records if record.name == "django_wxpay.api.refusals"]
     assert len(lines) == 2
     assert any("merchant=default status=401" in line for line in lines)
-    assert len(door.refusals._seen) == 2
+    assert len(view.refusals._seen) == 2
 
 
 def test_next_line_says_how_many_were_left_out(caplog):
     now = [0.0]
-    log = door.RefusalLog(clock=lambda: now[0])
+    log = view.RefusalLog(clock=lambda: now[0])
     for _ in range(5):
         log.note("default", 401, "forged")
     now[0] = 11.0
@@ -551,7 +551,7 @@ def test_next_line_says_how_many_were_left_out(caplog):
 
 
 def test_refusal_log_may_be_used_by_many_threads(caplog):
-    log = door.RefusalLog()
+    log = view.RefusalLog()
     threads = [threading.Thread(target=lambda: [log.note("default", 401, "x") for _ in range(200)]) for _ in range(4)]
     for thread in threads:
         thread.start()

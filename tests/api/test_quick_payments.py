@@ -1,4 +1,4 @@
-"""The till's door: who may take payments, what a cashier is told, and that asking drives the payment to its end."""
+"""The till's endpoints: who may take payments, what a cashier hears, and that asking drives the payment on."""
 
 from datetime import timedelta
 

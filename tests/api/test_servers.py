@@ -1,4 +1,4 @@
-"""The same door behind real servers: they differ in what they make of lengths and chunks."""
+"""The same view behind real servers: they differ in what they make of lengths and chunks."""
 
 import json
 import os
@@ -116,10 +116,10 @@ def test_asgi(wechat, lengthless, monkeypatch):
 
 @async_to_sync
 async def post_asgi(headers, body, lengthless):
-    told = headers if lengthless else headers | {"Content-Length": str(len(body))}
+    payload = headers if lengthless else headers | {"Content-Length": str(len(body))}
     scope = {
         "type": "http", "http_version": "2", "method": "POST", "path": "/wxpay/notify/default/", "query_string": b"",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in told.items()],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in payload.items()],
     }  # fmt: skip
     application = ApplicationCommunicator(get_asgi_application(), scope)
     await application.send_input({"type": "http.request", "body": body})

@@ -12,8 +12,8 @@ from django_wxpay import beat, checkout, conf, exceptions, models, services, sig
 from django_wxpay.admin import dashboard
 from django_wxpay.api import errors as api_errors
 from django_wxpay.client import errors
+from django_wxpay.engine.commands import Command
 from django_wxpay.sandbox import special
-from django_wxpay.services.asks import Ask
 from django_wxpay.testing import WxpaySandbox
 
 from .blocks import DOCS, ROOT
@@ -58,9 +58,9 @@ def rows(text):
 @pytest.mark.parametrize("table", ["DEFAULTS", "MERCHANT_DEFAULTS"])
 def test_every_setting_is_documented_with_its_default(table):
     documented = {cells[0].strip("`"): cells[1].strip("`") for cells in rows(page("settings.md"))}
-    told = {name: documented.get(name) for name in getattr(conf, table)}
+    listed = {name: documented.get(name) for name in getattr(conf, table)}
     shown = {name: repr(value).replace("'", '"') for name, value in getattr(conf, table).items()}
-    assert told == shown
+    assert listed == shown
 
 
 def test_every_required_merchant_setting_is_documented():
@@ -91,8 +91,8 @@ def test_every_error_is_in_the_tree_and_in_the_table():
 
 @pytest.mark.parametrize("model", STATEFUL, ids=lambda model: model.__name__)
 def test_every_state_is_explained_under_its_model(model):
-    told = section(page("states.md"), model.__name__)
-    explained = {cells[0] for cells in rows(told)}
+    listed = section(page("states.md"), model.__name__)
+    explained = {cells[0] for cells in rows(listed)}
     assert set(model.State.values) <= explained
 
 
@@ -118,13 +118,14 @@ def test_the_table_names_settings_services_and_tasks_that_exist():
     for cells in rows(section(page("states.md"), TABLE))[1:]:
         assert set(re.findall(r"`(\w+)`", cells[3])) <= merchant_settings, cells
         for module, function in re.findall(r"`(\w+)\.(\w+)`", cells[4]):
-            assert callable(getattr(import_module(f"django_wxpay.services.{module}"), function)), cells
+            floor = "engine" if (ROOT / f"django_wxpay/engine/{module}.py").exists() else "services"
+            assert callable(getattr(import_module(f"django_wxpay.{floor}.{module}"), function)), cells
         assert set(re.findall(r"\(`(\w+)`\)", cells[4])) <= tasks, cells
 
 
 def test_every_kind_of_discrepancy_is_explained():
-    told = section((DOCS / "how-to" / "operate.md").read_text(), "Discrepancies")
-    assert {cells[0] for cells in rows(told)} >= set(models.Discrepancy.Kind.values)
+    listed = section((DOCS / "how-to" / "operate.md").read_text(), "Discrepancies")
+    assert {cells[0] for cells in rows(listed)} >= set(models.Discrepancy.Kind.values)
 
 
 def test_every_permission_is_documented():
@@ -142,9 +143,9 @@ def test_every_field_of_a_model_is_documented():
     common = section(text, "Common to `Contract`, `Order` and `Refund`")
     hidden = {"id", "open_key", "merchant", "mchid"}
     for model in (*STATEFUL, models.Transition):
-        told = section(text, model.__name__) + (common if model in WIRE_MODELS else "")
+        listed = section(text, model.__name__) + (common if model in WIRE_MODELS else "")
         names = {field.name for field in model._meta.get_fields() if field.concrete} - hidden
-        assert {name for name in names if f"`{name}`" not in told} - {"created_at"} == set(), model
+        assert {name for name in names if f"`{name}`" not in listed} - {"created_at"} == set(), model
 
 
 def test_the_signatures_of_the_python_api_are_those_of_the_code():
@@ -175,16 +176,18 @@ def _plain(signature):
     return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
 
 
-def test_all_that_an_ask_may_have_is_explained():
-    told = section((DOCS / "adding-a-product.md").read_text(), "3. The service: `services/profit_sharing.py`")
-    known = {name for name in (*vars(Ask), *Ask.__annotations__) if not name.startswith("_")}
-    assert {cells[0].strip("`") for cells in rows(told)[1:]} == known
+def test_all_that_a_command_may_have_is_explained():
+    listed = section((DOCS / "adding-a-product.md").read_text(), "3. The service: `services/profit_sharing.py`")
+    known = {name for name in (*vars(Command), *Command.__annotations__) if not name.startswith("_")}
+    assert {cells[0].strip("`") for cells in rows(listed)[1:]} == known
 
 
 def test_files_that_the_pages_name_exist():
     text = (DOCS / "adding-a-product.md").read_text()
     named = set(re.findall(r"`((?:django_wxpay|tests)/[\w/]+(?:\.py|/))`", text))
-    named |= {f"django_wxpay/{path}" for path in re.findall(r"`((?:client|models|services|api|admin)/\w+\.py)`", text)}
+    named |= {
+        f"django_wxpay/{path}" for path in re.findall(r"`((?:client|models|engine|services|api|admin)/\w+\.py)`", text)
+    }
     missing = {path for path in named if not (ROOT / path).exists() and "profit_sharing" not in path}
     assert missing == set()
 
@@ -206,32 +209,32 @@ def test_every_task_is_documented_with_its_rhythm():
 
 
 def test_every_card_of_the_dashboard_is_explained():
-    told = section((DOCS / "how-to" / "operate.md").read_text(), "The dashboard")
-    assert {cells[0] for cells in rows(told)[1:]} == {str(subject.title) for subject in dashboard.SUBJECTS}
+    listed = section((DOCS / "how-to" / "operate.md").read_text(), "The dashboard")
+    assert {cells[0] for cells in rows(listed)[1:]} == {str(subject.title) for subject in dashboard.SUBJECTS}
 
 
 def test_the_buttons_that_the_page_for_operators_names_exist():
-    told = section((DOCS / "how-to" / "operate.md").read_text(), "What staff can do")
-    named = {button for cells in rows(told)[1:] for button in cells[1].split(", ")}
+    listed = section((DOCS / "how-to" / "operate.md").read_text(), "What staff can do")
+    named = {button for cells in rows(listed)[1:] for button in cells[1].split(", ")}
     admins = [site.get_model_admin(model) for model in apps.get_app_config("django_wxpay").get_models()]
-    offered = {str(ask.label) for one in admins for ask in getattr(one, "asks", ())}
+    offered = {str(action.label) for one in admins for action in getattr(one, "staff_actions", ())}
     offered |= {str(one.fetch.label) for one in admins if hasattr(one, "fetch")}
     assert named == offered
 
 
 def test_the_special_amounts_that_the_page_for_tests_names_exist():
-    told = section((DOCS / "how-to" / "test-your-shop.md").read_text(), "Special amounts")
-    named = {int(number) for number in re.findall(r"^\| (\d{7}) \|", told, re.M)}
+    listed = section((DOCS / "how-to" / "test-your-shop.md").read_text(), "Special amounts")
+    named = {int(number) for number in re.findall(r"^\| (\d{7}) \|", listed, re.M)}
     assert named < {one.amount for one in (*special.PAYMENTS.values(), *special.REFUNDS.values())}
 
 
 def test_what_the_fixture_can_do_exists():
-    told = section((DOCS / "how-to" / "test-your-shop.md").read_text(), "The fixture `wxpay_sandbox`")
-    named = {name for cells in rows(told)[1:] for name in re.findall(r"`(\w+)", cells[0])}
+    listed = section((DOCS / "how-to" / "test-your-shop.md").read_text(), "The fixture `wxpay_sandbox`")
+    named = {name for cells in rows(listed)[1:] for name in re.findall(r"`(\w+)", cells[0])}
     assert {name for name in named if not hasattr(WxpaySandbox, name)} <= {"wechat"}
 
 
 def test_every_code_of_the_endpoints_errors_is_documented():
     text = page("api.md")
-    known = set(re.findall(r'_told\("([A-Z_]+)"', inspect.getsource(api_errors)))
+    known = set(re.findall(r'_content\("([A-Z_]+)"', inspect.getsource(api_errors)))
     assert {code for code in known if f"`{code}`" not in text} == set()

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from django_wxpay.engine import operations
 from django_wxpay.models import Contract, Order
-from django_wxpay.services import bills, operations
+from django_wxpay.services import bills
 
 from .blocks import DOCS, code_blocks
 
@@ -98,8 +99,8 @@ def test_a_scanned_code_is_taken(wxpay_sandbox, django_user_model):
 def test_the_books_can_be_read(wxpay_sandbox):
     page = printed("how-to/keep-the-books.md")
     yesterday = bills.china_today() - bills.timedelta(days=1)
-    told = page.payments_of(yesterday)
-    assert told == [] or told[0] in ("to be fetched", "an empty day")
+    text = page.payments_of(yesterday)
+    assert text == [] or text[0] in ("to be fetched", "an empty day")
     assert list(page.still_to_come()) == []
 
 

@@ -39,8 +39,8 @@ def demo(tmp_path_factory):
 
 
 @pytest.fixture
-def look():
-    """`look(name, page)` keeps a picture of the page as it is, for people to look at."""
+def picture():
+    """`picture(name, page)` keeps a picture of the page as it is, for people to look at."""
     folder = os.environ.get("SCREENSHOTS")
 
     def keep(name, page):

@@ -22,13 +22,13 @@ def log_in(page, demo):
     page.get_by_role("button", name="Log in").click()
 
 
-def test_a_member_signs_pays_is_refunded_by_staff_and_terminates(page, browser, demo, look):
+def test_a_member_signs_pays_is_refunded_by_staff_and_terminates(page, browser, demo, picture):
     page.goto(demo.shop)
-    look("1-plans", page)
+    picture("1-plans", page)
     choose(page, demo, "pot-hkd", "Li Mei")
 
     expect(page.get_by_text("Li Mei")).to_be_visible()
-    look("2-phone", page)
+    picture("2-phone", page)
     page.get_by_role("button", name="Agree").click()
 
     expect(page).to_have_url(f"{demo.shop}/member/")
@@ -36,11 +36,11 @@ def test_a_member_signs_pays_is_refunded_by_staff_and_terminates(page, browser, 
     paid = page.locator("tr.order")
     expect(paid).to_contain_text("Paid")
     expect(paid).to_contain_text("HK$128.00")
-    look("3-member", page)
+    picture("3-member", page)
 
     desk = browser.new_page()
     try:
-        staff_refunds(desk, demo, look)
+        staff_refunds(desk, demo, picture)
     finally:
         desk.close()
 
@@ -49,30 +49,30 @@ def test_a_member_signs_pays_is_refunded_by_staff_and_terminates(page, browser, 
     expect(refunded).to_contain_text("one tin was missing")
     expect(refunded).to_contain_text("Refunded", timeout=SOON)
     expect(refunded).to_contain_text("−HK$28.00")
-    look("7-refunded", page)
+    picture("7-refunded", page)
 
     page.get_by_role("link", name="Terminate").click()
-    look("8-terminate", page)
+    picture("8-terminate", page)
     page.get_by_role("button", name="Terminate").click()
     expect(page.get_by_role("status")).to_contain_text("will not renew")
     expect(page.get_by_text("Does not renew")).to_be_visible(timeout=SOON)
-    look("9-terminated", page)
+    picture("9-terminated", page)
 
 
-def staff_refunds(desk, demo, look):
+def staff_refunds(desk, demo, picture):
     """HK$28.00 of the newest order, asked for in the admin."""
     log_in(desk, demo)
     desk.goto(f"{demo.shop}/admin/django_wxpay/order/")
-    look("4-orders", desk)
+    picture("4-orders", desk)
     desk.locator("#result_list tbody tr").first.locator("th a").click()
-    look("5-order", desk)
+    picture("5-order", desk)
     desk.locator(".object-tools a[href$='/refund/']").click()
     desk.locator("[name=amount]").fill("28.00")
     desk.locator("[name=reason]").fill("one tin was missing")
-    look("6-refund", desk)
+    picture("6-refund", desk)
     desk.locator("form:has([name=amount]) [type=submit]").click()
     expect(desk.locator(".messagelist")).to_be_visible()
-    look("6-refund-asked", desk)
+    picture("6-refund-asked", desk)
 
 
 @pytest.mark.parametrize("width", [360, 768])
@@ -82,10 +82,10 @@ def test_the_shop_fits_narrow_screens(page, demo, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_a_customer_who_refuses_is_back_in_the_shop_without_a_membership(page, demo, look):
+def test_a_customer_who_refuses_is_back_in_the_shop_without_a_membership(page, demo, picture):
     choose(page, demo, "leaf-cny", "Wang Fang")
     page.get_by_role("button", name="Refuse").click()
     expect(page).to_have_url(re.compile("/member/"))
     expect(page.get_by_text("Waiting for your signature")).to_be_visible()
     expect(page.locator("tr.order")).to_have_count(0)
-    look("refused", page)
+    picture("refused", page)

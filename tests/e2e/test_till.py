@@ -39,26 +39,26 @@ def sees(till, outcome, *texts, timeout=SOON):
         expect(panel).to_contain_text(text)
 
 
-def test_a_scanned_code_is_paid_and_the_order_is_a_link_away(till, look):
-    look("till-1-ready", till)
+def test_a_scanned_code_is_paid_and_the_order_is_a_link_away(till, picture):
+    picture("till-1-ready", till)
     scan(till, "134000000000000001", "38.00")
     sees(till, "PAID", "Paid", "HK$38.00", "Hand over the goods")
-    look("till-2-paid", till)
+    picture("till-2-paid", till)
 
     till.get_by_role("link", name="Order in the admin").click()
     expect(till).to_have_url(re.compile(r"/admin/django_wxpay/order/\d+/change/"))
     expect(till.locator("body")).to_contain_text("38.00")
-    look("till-3-order", till)
+    picture("till-3-order", till)
 
 
-def test_the_till_waits_for_the_password_also_over_a_reload(till, look):
+def test_the_till_waits_for_the_password_also_over_a_reload(till, picture):
     till.get_by_label("Amount").fill("12.50")
     till.get_by_label("Currency").select_option("CNY")
     till.get_by_role("button", name="Is asked for the password, pays after 5 s").click()
     sees(till, "WAIT", "Wait", "CN¥12.50", "password")
     expect(till.get_by_label("Payment code")).to_be_disabled()
     expect(till.get_by_role("timer")).to_have_text(re.compile(r"0:0[1-9]"))
-    look("till-4-wait", till)
+    picture("till-4-wait", till)
 
     till.reload()
     sees(till, "WAIT", "CN¥12.50")
@@ -71,22 +71,22 @@ def test_the_till_waits_for_the_password_also_over_a_reload(till, look):
     expect(till.get_by_role("timer")).to_have_text(re.compile(r"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d$"))
 
 
-def test_not_enough_money_is_refused_and_a_fresh_code_may_be_scanned(till, look):
+def test_not_enough_money_is_refused_and_a_fresh_code_may_be_scanned(till, picture):
     till.get_by_label("Amount").fill("380")
     till.get_by_role("button", name="Has not enough money").click()
     sees(till, "NOT_PAID", "Not paid", "HK$380.00", "Ask for another way to pay")
-    look("till-5-refused", till)
+    picture("till-5-refused", till)
 
     scan(till, "134000000000000002")
     sees(till, "PAID", "HK$380.00")
 
 
-def test_a_payer_who_never_decides_is_reversed(till, look):
+def test_a_payer_who_never_decides_is_reversed(till, picture):
     scan(till, "136666000000000011", "8")
     sees(till, "WAIT", "password")
     expect(till.locator("#instruction")).to_contain_text("You may scan a new code", timeout=REVERSED)
     sees(till, "NOT_PAID", "Not paid", "HK$8.00")
-    look("till-6-reversed", till)
+    picture("till-6-reversed", till)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_digits_that_are_no_payment_code_charge_nothing(till):
     sees(till, "NOT_PAID", "Not sent", "no payment code", "Nothing was charged")
 
 
-def test_an_answer_that_got_lost_is_asked_for_again_and_charges_once(till, look):
+def test_an_answer_that_got_lost_is_asked_for_again_and_charges_once(till, picture):
     lost = []
 
     def lose_first(route):
@@ -135,7 +135,7 @@ def test_an_answer_that_got_lost_is_asked_for_again_and_charges_once(till, look)
     expect(till.locator("#latest tr", has_text="HK$21.00")).to_have_count(1)
 
 
-def test_a_server_that_never_answers_leaves_the_cashier_in_no_doubt(till, look):
+def test_a_server_that_never_answers_leaves_the_cashier_in_no_doubt(till, picture):
     till.clock.install()
     till.route("**/quick-payments/", lambda route: route.abort())
     scan(till, "134000000000000006", "21")
@@ -143,17 +143,17 @@ def test_a_server_that_never_answers_leaves_the_cashier_in_no_doubt(till, look):
     till.clock.run_for(70_000)
     sees(till, "WAIT", "has not answered for a minute", "reload this page")
     expect(till.get_by_label("Payment code")).to_be_disabled()
-    look("till-8-given-up", till)
+    picture("till-8-given-up", till)
 
 
-def test_the_next_customer_is_served_while_a_payment_takes_long(till, look):
+def test_the_next_customer_is_served_while_a_payment_takes_long(till, picture):
     till.clock.install()
     scan(till, "136666000000000011", "9")
     sees(till, "WAIT", "password")
     meanwhile = till.get_by_role("button", name="Serve the next customer meanwhile")
     expect(meanwhile).to_be_hidden()
     till.clock.fast_forward(61_000)
-    look("till-9-long", till)
+    picture("till-9-long", till)
     meanwhile.click()
     sees(till, "READY")
     scan(till, "134000000000000007", "10")
@@ -198,7 +198,7 @@ def test_a_member_is_asked_to_sign_in_as_a_cashier(page, demo):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_the_till_fits_narrow_screens(till, look, width):
+def test_the_till_fits_narrow_screens(till, picture, width):
     till.set_viewport_size({"width": width, "height": 780})
     till.get_by_label("Amount").fill("1234.50")
     till.get_by_role("button", name="Shows a code that is too old").click()
@@ -206,4 +206,4 @@ def test_the_till_fits_narrow_screens(till, look, width):
     assert till.evaluate("document.documentElement.scrollWidth") <= width
     for part in (".scan", ".outcome", ".try", ".latest"):
         assert till.locator(part).evaluate("part => part.scrollWidth <= part.clientWidth"), part
-    look(f"till-7-{width}", till)
+    picture(f"till-7-{width}", till)

@@ -7,6 +7,7 @@ there with signal 9, as a machine that loses its power does.
 import base64
 import functools
 import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -82,7 +83,7 @@ def terminate(contract):
 
 
 def send_due():
-    from django_wxpay.services import operations
+    from django_wxpay.engine import operations
 
     return operations.send_due()
 
@@ -96,7 +97,7 @@ def receive(headers, body):
 def deliver_due(diary, sleeps=0):
     """Deliver to a receiver that writes into the database and into a file, and then takes its time."""
     from django_wxpay import signals
-    from django_wxpay.services import transitions
+    from django_wxpay.engine import transitions
 
     def receiver(sender, transition, **kwargs):
         write_into_database(transition)
@@ -129,7 +130,8 @@ def die_at(step):
     """Kill this process before or after a function of a service: "module.function:before"."""
     where, _, when = step.partition(":")
     module_name, _, name = where.rpartition(".")
-    module = importlib.import_module(f"django_wxpay.services.{module_name}")
+    floor = "engine" if importlib.util.find_spec(f"django_wxpay.engine.{module_name}") else "services"
+    module = importlib.import_module(f"django_wxpay.{floor}.{module_name}")
     original = getattr(module, name)
 
     @functools.wraps(original)

@@ -4,9 +4,10 @@ import functools
 
 import pytest
 
+from django_wxpay.engine import operations
 from django_wxpay.exceptions import ContractNotSigned, DeductionPending, OperationPending
 from django_wxpay.models import Action, Contract, Operation, Order, Transition
-from django_wxpay.services import contracts, operations, orders
+from django_wxpay.services import contracts, orders
 from tests.real import weaken
 from tests.real.world import at_once, returned, time_passes, wait_until
 

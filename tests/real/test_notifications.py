@@ -72,8 +72,8 @@ def test_a_notification_and_a_poll_at_the_same_moment_move_the_order_once(world)
         assert order.state == "USERPAYING"
         world.sandbox.tell(f"orders/{order.out_trade_no}/pay")
         letter = world.letter("TRANSACTION.SUCCESS")
-        told = functools.partial(notifications.receive, "default", letter.headers, letter.body)
-        returned(at_once(told, functools.partial(orders.sync, Order.objects.get(pk=order.pk))))
+        receive = functools.partial(notifications.receive, "default", letter.headers, letter.body)
+        returned(at_once(receive, functools.partial(orders.sync, Order.objects.get(pk=order.pk))))
         order.refresh_from_db()
         assert (order.state, order.transaction_id is not None) == ("SUCCESS", True)
         assert [moved.to_state for moved in Transition.objects.of(order)] == ["SUCCESS", "USERPAYING"]
@@ -94,14 +94,14 @@ STEPS = {
 
 @pytest.mark.scenario("S26")
 def test_a_notification_whose_process_is_killed_at_any_step_is_processed_once_by_its_repeat(world):
-    told = {step: signature_told(world) for step in STEPS}
-    killed = [world.actor("receive", **letter.as_json(), dies=step) for step, (_, letter) in told.items()]
+    letters = {step: signature_told(world) for step in STEPS}
+    killed = [world.actor("receive", **letter.as_json(), dies=step) for step, (_, letter) in letters.items()]
     for process in killed:
         process.wait_for_death()
     for step, kept in STEPS.items():
-        assert Notification.objects.filter(number=told[step][0].number).count() == kept, step
+        assert Notification.objects.filter(number=letters[step][0].number).count() == kept, step
 
-    for contract, letter in told.values():
+    for contract, letter in letters.values():
         repeated = notifications.receive("default", letter.headers, letter.body)
         assert repeated.state == "PROCESSED"
         contract.refresh_from_db()

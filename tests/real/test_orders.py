@@ -6,8 +6,9 @@ import threading
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from django_wxpay.engine import operations
 from django_wxpay.models import Action, Operation, Order, Transition
-from django_wxpay.services import operations, orders
+from django_wxpay.services import orders
 from tests.real import weaken
 from tests.real.world import DEDUCT, PATIENCE_SECONDS, at_once, returned, time_passes, wait_until
 

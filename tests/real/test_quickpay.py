@@ -4,9 +4,10 @@ import functools
 
 import pytest
 
+from django_wxpay.engine import operations
 from django_wxpay.models import Action, Discrepancy, Operation, Order, Transition
 from django_wxpay.sandbox.special import CODE_PREFIX
-from django_wxpay.services import certificates, operations, orders
+from django_wxpay.services import certificates, orders
 from tests.real import weaken
 from tests.real.world import PATIENCE_SECONDS, at_once, returned, time_passes, wait_until
 

@@ -6,9 +6,10 @@ import time
 import pytest
 from django.db import connection, transaction
 
+from django_wxpay.engine import operations
 from django_wxpay.exceptions import RefundTooLarge
 from django_wxpay.models import Operation, Order, Refund, Transition
-from django_wxpay.services import notifications, operations, orders, refunds
+from django_wxpay.services import notifications, orders, refunds
 from tests.real import weaken
 from tests.real.world import REFUND, at_once, returned, time_passes, wait_until
 
@@ -129,8 +130,8 @@ def test_a_refunds_answer_and_its_notification_at_the_same_moment_end_in_one_sto
             letter = world.letter("REFUND.SUCCESS")
             return notifications.receive("default", letter.headers, letter.body)
 
-        refund, told = returned(at_once(shop, wechat_pay))
-        assert told.state == "PROCESSED"
+        refund, notification = returned(at_once(shop, wechat_pay))
+        assert notification.state == "PROCESSED"
         refund.refresh_from_db()
         order.refresh_from_db()
         assert (refund.state, order.state, order.refund_reserved) == ("SUCCESS", "REFUND", 1000)

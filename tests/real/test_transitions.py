@@ -6,8 +6,8 @@ import pytest
 from django.contrib.sessions.models import Session
 
 from django_wxpay import signals
+from django_wxpay.engine import transitions
 from django_wxpay.models import Order, Source, Transition
-from django_wxpay.services import transitions
 from django_wxpay.testing import make_contract, make_order
 from tests.real import weaken
 from tests.real.actor import write_into_database
@@ -43,8 +43,8 @@ def paid_orders(number):
         order = make_order(contract=contract)
         for old, new in (("CREATED", "USERPAYING"), ("USERPAYING", "SUCCESS"), ("SUCCESS", "REFUND")):
             order.state = new
-            told = transitions.record(order, old, source=Source.QUERY)
-            stories.setdefault(order.pk, []).append(told.pk)
+            transition = transitions.record(order, old, source=Source.QUERY)
+            stories.setdefault(order.pk, []).append(transition.pk)
     return stories
 
 
@@ -81,11 +81,11 @@ def test_a_process_killed_after_a_receiver_delivers_its_writes_exactly_once(worl
 @pytest.mark.scenario("S25")
 def test_workers_that_deliver_at_once_tell_everything_once_and_in_order(world):
     stories = paid_orders(12)
-    told = []
+    delivered = []
 
     def receive(sender, row, transition, **kwargs):
         write_into_database(transition)
-        told.append((row.pk, transition.pk))
+        delivered.append((row.pk, transition.pk))
 
     signals.state_changed.connect(receive, sender=Order)
     try:
@@ -94,7 +94,7 @@ def test_workers_that_deliver_at_once_tell_everything_once_and_in_order(world):
     finally:
         signals.state_changed.disconnect(receive, sender=Order)
     assert written() == {number: 1 for numbers in stories.values() for number in numbers}
-    assert {order: [number for pk, number in told if pk == order] for order in stories} == stories
+    assert {order: [number for pk, number in delivered if pk == order] for order in stories} == stories
     assert not Transition.objects.undelivered().exists()
 
 

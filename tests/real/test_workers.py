@@ -4,8 +4,9 @@ import functools
 
 import pytest
 
+from django_wxpay.engine import operations, transactions
 from django_wxpay.models import Operation, Order, Transition
-from django_wxpay.services import operations, orders, transactions
+from django_wxpay.services import orders
 from tests.real.world import DEDUCT, at_once, returned, time_passes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.real]

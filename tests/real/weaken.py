@@ -6,9 +6,10 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from django_wxpay.engine import operations, polling, transactions
 from django_wxpay.models import Order
 from django_wxpay.models.base import WireObjectQuerySet
-from django_wxpay.services import certificates, operations, polling, transactions
+from django_wxpay.services import certificates
 
 
 def _row_locks(put):

@@ -15,8 +15,7 @@ from django_wxpay.exceptions import ProcessingFailed
 from django_wxpay.models import MerchantState, Notification, PlatformCertificate
 from django_wxpay.services import certificates, contracts, notifications
 from django_wxpay.testing import make_contract
-
-from .letters import catch, write
+from tests.letters import catch, write
 
 pytestmark = pytest.mark.django_db
 DOWNLOAD = ("GET", "/v3/global/certificates")
@@ -44,8 +43,10 @@ def tell(wxpay_sandbox):
 
     def signing():
         contract = make_contract(state="PENDING")
-        told = {name: getattr(contract, name) for name in ("mchid", "appid", "out_contract_code", "plan_id", "openid")}
-        return write(wxpay_sandbox, "PAPAY.SIGN", told | {"contract_id": contract.out_contract_code})
+        payload = {
+            name: getattr(contract, name) for name in ("mchid", "appid", "out_contract_code", "plan_id", "openid")
+        }
+        return write(wxpay_sandbox, "PAPAY.SIGN", payload | {"contract_id": contract.out_contract_code})
 
     return signing
 

@@ -5,6 +5,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, NotFound, OutcomeUnknown
+from django_wxpay.engine import operations
 from django_wxpay.exceptions import (
     CalledInTransaction,
     ContractNotSigned,
@@ -14,7 +15,7 @@ from django_wxpay.exceptions import (
     ReferenceReused,
 )
 from django_wxpay.models import Contract, Discrepancy, Operation, Transition
-from django_wxpay.services import contracts, operations, orders
+from django_wxpay.services import contracts, orders
 from django_wxpay.testing import make_contract
 
 pytestmark = pytest.mark.django_db

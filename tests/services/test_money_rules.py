@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from django_wxpay import conf
 from django_wxpay.client.errors import APIError, OutcomeUnknown, RateLimited
+from django_wxpay.engine import discrepancies, operations, polling
+from django_wxpay.engine.facts import Fact
 from django_wxpay.exceptions import CalledInTransaction, OperationPending, OrderPaid, ReferenceReused
 from django_wxpay.models import (
     Contract,
@@ -22,21 +24,9 @@ from django_wxpay.models import (
     Source,
 )
 from django_wxpay.sandbox.special import CODE_PREFIX, PAYMENT_AMOUNTS
-from django_wxpay.services import (
-    certificates,
-    contracts,
-    discrepancies,
-    notifications,
-    operations,
-    orders,
-    polling,
-    refunds,
-    settlements,
-)
-from django_wxpay.services.facts import Fact
+from django_wxpay.services import certificates, contracts, notifications, orders, refunds, settlements
 from django_wxpay.testing import make_contract, make_order, make_refund
-
-from . import letters
+from tests import letters
 
 pytestmark = pytest.mark.django_db
 DEDUCT, REFUNDS, REVERSE = "/v3/global/papay/transactions", "/v3/global/refunds", "/reverse"
@@ -111,15 +101,15 @@ def test_a_refund_adopted_without_the_merchants_number_is_queried_by_wechat_pays
 
 
 @pytest.mark.scenario("S33")
-@pytest.mark.parametrize("told", ["USERPAYING", "NOTPAY", None])
-def test_a_query_begun_before_the_end_does_not_count_as_its_confirmation(wxpay_sandbox, told):
+@pytest.mark.parametrize("state", ["USERPAYING", "NOTPAY", None])
+def test_a_query_begun_before_the_end_does_not_count_as_its_confirmation(wxpay_sandbox, state):
     order = make_order(state="REVOKED", next_poll_at=timezone.now() + timedelta(seconds=15))
     begun_at = order.state_at - timedelta(seconds=1)
-    if told is None:
+    if state is None:
         polling.not_there(order, begun_at)
     else:
         data = {
-            "mchid": order.mchid, "out_trade_no": order.out_trade_no, "trade_state": told,
+            "mchid": order.mchid, "out_trade_no": order.out_trade_no, "trade_state": state,
             "amount": {"total": 3800, "currency": "HKD"},
         }  # fmt: skip
         fact = Fact(conf.merchant("default"), data, Source.QUERY, begun_at=begun_at)
@@ -239,13 +229,17 @@ def test_a_message_of_a_merchant_that_left_gives_way_to_the_others(wxpay_sandbox
     wxpay_sandbox.delivers = False
     wxpay_sandbox.paid_order(contract)
     letter = letters.catch(wxpay_sandbox)[-1]
-    told = letter.receive()
+    notification = letter.receive()
     due = timezone.now() - timedelta(minutes=1)
-    Notification.objects.filter(pk=told.pk).update(state="FAILED", next_try_at=due)
-    values = Notification.objects.filter(pk=told.pk).values().get() | {"id": None, "event_id": "x", "merchant": "gone"}
+    Notification.objects.filter(pk=notification.pk).update(state="FAILED", next_try_at=due)
+    values = Notification.objects.filter(pk=notification.pk).values().get() | {
+        "id": None,
+        "event_id": "x",
+        "merchant": "gone",
+    }
     Notification.objects.create(**values | {"next_try_at": due - timedelta(hours=1)})
     notifications.retry_due()
-    assert Notification.objects.get(pk=told.pk).state == "PROCESSED"
+    assert Notification.objects.get(pk=notification.pk).state == "PROCESSED"
     assert Notification.objects.get(event_id="x").next_try_at > timezone.now()
 
 

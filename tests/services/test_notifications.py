@@ -11,12 +11,12 @@ from django.utils import timezone
 
 from django_wxpay.client import crypto, signatures
 from django_wxpay.client.errors import OutcomeUnknown, SignatureInvalid
+from django_wxpay.engine import timeline
 from django_wxpay.exceptions import ProcessingFailed, WrongMerchant
 from django_wxpay.models import Contract, Discrepancy, Notification, Order, Refund, Transition
-from django_wxpay.services import contracts, notifications, orders, refunds, timeline
+from django_wxpay.services import contracts, notifications, orders, refunds
 from django_wxpay.testing import make_contract, make_order
-
-from .letters import catch, hearing, told_of_order, write
+from tests.letters import catch, hearing, told_of_order, write
 
 pytestmark = pytest.mark.django_db
 ACKNOWLEDGED = {"code": "SUCCESS", "message": "OK"}
@@ -113,8 +113,8 @@ def payment_url(sandbox):
 @pytest.mark.parametrize("terminate_first", [True, False])
 def test_signing_and_terminating_end_the_same_in_either_order(wxpay_sandbox, pending, terminate_first):
     wxpay_sandbox.wechat.contracts.terminate_by_user(pending.out_contract_code)
-    told = [pending.letter, catch(wxpay_sandbox)[-1]]
-    for letter in reversed(told) if terminate_first else told:
+    letters = [pending.letter, catch(wxpay_sandbox)[-1]]
+    for letter in reversed(letters) if terminate_first else letters:
         assert letter.post().status_code == 200
     assert state_of(pending) == "TERMINATED"
     assert pending.contract_id and pending.signed_time and pending.terminated_time
@@ -131,17 +131,17 @@ def test_an_older_state_after_a_final_one_is_ignored_and_stays_in_the_timeline(w
     assert payment.post().status_code == 200
     assert state_of(order) == "REFUND"
     assert became(order) == [("REFUND", "NOTIFICATION")]
-    told = [entry.row.outcome for entry in timeline.of(order) if entry.kind == "told"]
-    assert told == ["APPLIED", "STALE", "STALE"]
+    outcomes = [entry.row.outcome for entry in timeline.of(order) if entry.kind == "notification"]
+    assert outcomes == ["APPLIED", "STALE", "STALE"]
     assert not Discrepancy.objects.exists()
 
 
 @pytest.mark.scenario("S05")
 def test_a_signing_that_arrives_after_the_termination_signs_nothing_again(wxpay_sandbox):
     contract = wxpay_sandbox.signed_contract()
-    told = told_of_contract(contract)
+    payload = told_of_contract(contract)
     contracts.terminate(contract)
-    assert write(wxpay_sandbox, "PAPAY.SIGN", told, original_type="papay").post().status_code == 200
+    assert write(wxpay_sandbox, "PAPAY.SIGN", payload, original_type="papay").post().status_code == 200
     assert state_of(contract) == "TERMINATED"
     assert Notification.objects.order_by("pk").last().outcome == "STALE"
 
@@ -250,16 +250,16 @@ def test_changed_bytes_are_refused_though_they_mean_the_same(wxpay_sandbox, pend
 @pytest.mark.parametrize(
     "written",
     [
-        lambda told: json.dumps(told, indent=4).replace("\n", "\r\n"),
-        lambda told: json.dumps(told, ensure_ascii=True, separators=(" , ", " :  ")),
-        lambda told: json.dumps(told, ensure_ascii=False, sort_keys=True) + " \n\t",
-        lambda told: json.dumps(told).replace("/", "\\/").replace("PAPAY", "\\u0050APAY"),
+        lambda payload: json.dumps(payload, indent=4).replace("\n", "\r\n"),
+        lambda payload: json.dumps(payload, ensure_ascii=True, separators=(" , ", " :  ")),
+        lambda payload: json.dumps(payload, ensure_ascii=False, sort_keys=True) + " \n\t",
+        lambda payload: json.dumps(payload).replace("/", "\\/").replace("PAPAY", "\\u0050APAY"),
     ],
     ids=["CRLF", "wide", "trailing", "escapes"],
 )
 def test_genuine_bytes_with_odd_spacing_emoji_and_escapes_are_believed(wxpay_sandbox, pending, written):
-    told = json.loads(pending.letter.body) | {"summary": "签约成功 🎉 \u2028 é"}
-    letter = pending.letter._replace(body=written(told).encode()).signed_by(wxpay_sandbox)
+    payload = json.loads(pending.letter.body) | {"summary": "签约成功 🎉 \u2028 é"}
+    letter = pending.letter._replace(body=written(payload).encode()).signed_by(wxpay_sandbox)
     assert letter.receive().state == "PROCESSED"
     assert state_of(pending) == "SIGNED"
     assert bytes(Notification.objects.get().body) == letter.body
@@ -386,15 +386,15 @@ def test_a_discrepancy_about_an_openid_does_not_show_it_in_full(wxpay_sandbox, p
 
 @pytest.mark.scenario("S20")
 def test_a_message_whose_row_is_not_visible_yet_waits_and_is_applied_once_it_is(wxpay_sandbox):
-    told = told_of_contract(make_contract(state="PENDING"))
+    payload = told_of_contract(make_contract(state="PENDING"))
     Contract.objects.all().delete()
-    letter = write(wxpay_sandbox, "PAPAY.SIGN", told, original_type="papay")
+    letter = write(wxpay_sandbox, "PAPAY.SIGN", payload, original_type="papay")
     answer = letter.post()
     assert (answer.status_code, answer.json()) == (200, ACKNOWLEDGED)
     waiting = Notification.objects.get()
-    assert (waiting.state, waiting.outcome, waiting.number) == ("WAITING", "UNKNOWN_ROW", told["out_contract_code"])
+    assert (waiting.state, waiting.outcome, waiting.number) == ("WAITING", "UNKNOWN_ROW", payload["out_contract_code"])
 
-    contract = make_contract(state="PENDING", out_contract_code=told["out_contract_code"])
+    contract = make_contract(state="PENDING", out_contract_code=payload["out_contract_code"])
     assert notifications.retry_due() == 0  # its time has not come
     with time_machine.travel(timezone.now() + timedelta(seconds=6)):
         assert notifications.retry_due() == 1
@@ -406,9 +406,9 @@ def test_a_message_whose_row_is_not_visible_yet_waits_and_is_applied_once_it_is(
 
 @pytest.mark.scenario("S20")
 def test_a_message_about_nothing_we_know_is_a_discrepancy_after_an_hour(wxpay_sandbox):
-    told = told_of_contract(make_contract(state="PENDING"))
+    payload = told_of_contract(make_contract(state="PENDING"))
     Contract.objects.all().delete()
-    write(wxpay_sandbox, "PAPAY.SIGN", told, original_type="papay").post()
+    write(wxpay_sandbox, "PAPAY.SIGN", payload, original_type="papay").post()
     start, tries = timezone.now(), 0
     with time_machine.travel(start, tick=False) as clock:
         for _ in range(59):
@@ -424,14 +424,14 @@ def test_a_message_about_nothing_we_know_is_a_discrepancy_after_an_hour(wxpay_sa
         assert notifications.retry_due() == 0
     discrepancy = Discrepancy.objects.get()
     assert (discrepancy.kind, discrepancy.about) == ("UNKNOWN_ROW", "notification")
-    assert told["out_contract_code"] in discrepancy.theirs
+    assert payload["out_contract_code"] in discrepancy.theirs
 
 
 @pytest.mark.scenario("S20")
 def test_an_unknown_message_that_waits_is_acknowledged_when_it_is_repeated(wxpay_sandbox):
-    told = told_of_contract(make_contract(state="PENDING"))
+    payload = told_of_contract(make_contract(state="PENDING"))
     Contract.objects.all().delete()
-    letter = write(wxpay_sandbox, "PAPAY.SIGN", told, original_type="papay")
+    letter = write(wxpay_sandbox, "PAPAY.SIGN", payload, original_type="papay")
     assert [letter.post().status_code for _ in range(3)] == [200, 200, 200]
     assert Notification.objects.get().attempts == 3
 
@@ -467,9 +467,9 @@ def test_refunds_made_elsewhere_beyond_our_own_reservations_are_adopted_with_a_d
 @pytest.mark.scenario("S20")
 def test_a_refund_of_an_order_we_do_not_know_waits(wxpay_sandbox):
     order = make_order()
-    told = refund_told(order)
+    payload = refund_told(order)
     order.delete()
-    letter = write(wxpay_sandbox, "REFUND.SUCCESS", told, original_type="refund")
+    letter = write(wxpay_sandbox, "REFUND.SUCCESS", payload, original_type="refund")
     assert letter.post().status_code == 200
     assert Notification.objects.get().state == "WAITING"
     assert not Refund.objects.exists()
@@ -492,8 +492,8 @@ def refund_told(order, **changes):
 def test_two_foreign_refunds_without_a_merchants_number_are_two_refunds(wxpay_sandbox):
     order = make_order()
     for refund_id in ("503001", "503002", "503002"):
-        told = refund_told(order, refund_id=refund_id, out_refund_no=None)
-        assert write(wxpay_sandbox, "REFUND.SUCCESS", told, original_type="refund").post().status_code == 200
+        payload = refund_told(order, refund_id=refund_id, out_refund_no=None)
+        assert write(wxpay_sandbox, "REFUND.SUCCESS", payload, original_type="refund").post().status_code == 200
     assert set(Refund.objects.values_list("refund_id", "state")) == {("503001", "SUCCESS"), ("503002", "SUCCESS")}
     assert (state_of(order), order.refundable_amount) == ("REFUND", 1800)
     assert not Discrepancy.objects.exists()
@@ -501,20 +501,20 @@ def test_two_foreign_refunds_without_a_merchants_number_are_two_refunds(wxpay_sa
 
 def test_a_message_without_a_number_is_about_no_row(wxpay_sandbox):
     order = make_order(state="NOTPAY", out_trade_no=None)
-    told = {
+    payload = {
         "mchid": order.mchid,
         "trade_state": "SUCCESS",
         "amount": {"total": order.amount_total, "currency": order.currency},
     }
-    assert write(wxpay_sandbox, "TRANSACTION.SUCCESS", told).post().status_code == 200
+    assert write(wxpay_sandbox, "TRANSACTION.SUCCESS", payload).post().status_code == 200
     assert state_of(order) == "NOTPAY"
     assert Notification.objects.get().state == "WAITING"
 
 
 @pytest.mark.parametrize(("event", "state"), [("SUCCESS", "SUCCESS"), ("ABNORMAL", "ABNORMAL"), ("CLOSED", "CLOSED")])
 def test_a_refund_notification_without_a_status_says_what_its_type_says(wxpay_sandbox, event, state):
-    told = refund_told(make_order(), refund_status=None)
-    assert write(wxpay_sandbox, f"REFUND.{event}", told, original_type="refund").post().status_code == 200
+    payload = refund_told(make_order(), refund_status=None)
+    assert write(wxpay_sandbox, f"REFUND.{event}", payload, original_type="refund").post().status_code == 200
     assert Refund.objects.get().state == state
 
 
@@ -549,8 +549,8 @@ def test_an_unknown_type_of_our_own_products_is_kept_but_not_acknowledged(wxpay_
 def test_an_unknown_state_moves_nothing_and_a_person_is_told(wxpay_sandbox, told_state):
     order = unknown_payment(wxpay_sandbox)
     genuine = catch(wxpay_sandbox)[-1]
-    told = told_of_order(wxpay_sandbox, order) | {"trade_state": told_state}
-    assert write(wxpay_sandbox, "TRANSACTION.SUCCESS", told).post().status_code == 200
+    payload = told_of_order(wxpay_sandbox, order) | {"trade_state": told_state}
+    assert write(wxpay_sandbox, "TRANSACTION.SUCCESS", payload).post().status_code == 200
     assert state_of(order) == "CREATED"
     assert Notification.objects.order_by("pk").last().state == "REFUSED"
     assert Discrepancy.objects.get().kind == "UNKNOWN_STATE"

@@ -6,6 +6,8 @@ from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
 from django_wxpay.conf import merchant
+from django_wxpay.engine import operations
+from django_wxpay.engine.facts import Fact
 from django_wxpay.exceptions import (
     CalledInTransaction,
     ContractNotSigned,
@@ -16,8 +18,7 @@ from django_wxpay.exceptions import (
 )
 from django_wxpay.models import Discrepancy, MerchantState, Operation, Order, Source, Transition
 from django_wxpay.sandbox.special import PAYMENT_AMOUNTS
-from django_wxpay.services import contracts, operations, orders
-from django_wxpay.services.facts import Fact
+from django_wxpay.services import contracts, orders
 from django_wxpay.testing import make_contract, make_order
 
 pytestmark = pytest.mark.django_db

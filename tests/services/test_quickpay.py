@@ -6,6 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import InvalidField
+from django_wxpay.engine import operations
 from django_wxpay.exceptions import (
     CalledInTransaction,
     OperationPending,
@@ -15,7 +16,7 @@ from django_wxpay.exceptions import (
 )
 from django_wxpay.models import Discrepancy, Operation, Order, Transition
 from django_wxpay.sandbox.special import CODE_PREFIX
-from django_wxpay.services import operations, orders, refunds
+from django_wxpay.services import orders, refunds
 
 pytestmark = pytest.mark.django_db
 PAY = "/v3/global/micropay/transactions/pay"

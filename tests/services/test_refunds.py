@@ -5,6 +5,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited
+from django_wxpay.engine import operations
 from django_wxpay.exceptions import (
     CalledInTransaction,
     NotAllowedNow,
@@ -16,7 +17,7 @@ from django_wxpay.exceptions import (
 )
 from django_wxpay.models import Discrepancy, Notification, Operation, Order, Refund, Transition
 from django_wxpay.sandbox.special import REFUND_AMOUNTS
-from django_wxpay.services import operations, orders, refunds
+from django_wxpay.services import orders, refunds
 from django_wxpay.testing import make_order, make_refund
 
 pytestmark = pytest.mark.django_db

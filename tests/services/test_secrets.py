@@ -9,12 +9,12 @@ from django.db import IntegrityError, connection
 
 from django_wxpay import conf
 from django_wxpay.client.errors import SignatureInvalid, WxPayError
+from django_wxpay.engine import operations, polling, transitions
+from django_wxpay.engine.facts import Applied, Fact
 from django_wxpay.exceptions import ProcessingFailed
 from django_wxpay.models import Discrepancy, Notification, Operation, PlatformCertificate, Transition
-from django_wxpay.services import certificates, contracts, operations, orders, polling, refunds, transitions
-from django_wxpay.services.facts import Applied, Fact
-
-from .letters import catch, receiver_of, write
+from django_wxpay.services import certificates, contracts, orders, refunds
+from tests.letters import catch, receiver_of, write
 
 pytestmark = [pytest.mark.django_db, pytest.mark.scenario("S52")]
 OPENID = "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"
@@ -73,9 +73,9 @@ def test_a_whole_story_logs_no_secret(wxpay_sandbox, secrets_of, log, merchant):
     contracts.terminate(contract)
     wxpay_sandbox.deliver()
     certificates.refresh(merchant)
-    told = log()
-    assert "wechat pay called" in told and "moved number=" in told
-    assert_hidden(told, secrets_of())
+    logged = log()
+    assert "wechat pay called" in logged and "moved number=" in logged
+    assert_hidden(logged, secrets_of())
 
 
 FAULTS = (
@@ -115,12 +115,12 @@ def test_messages_that_are_refused_or_fail_log_no_secret(wxpay_sandbox, secrets_
     contract = contracts.sign(plan_id=12345, openid=OPENID, user_display_name=NAME)
     wxpay_sandbox.sign(contract)
     letter = catch(wxpay_sandbox)[-1]
-    told = json.loads(letter.opened(wxpay_sandbox))
+    payload = json.loads(letter.opened(wxpay_sandbox))
     letters = [letter]
     for changes in ({"openid": "oAnother0123456789012345678"}, {"plan_id": 7}, {"out_contract_code": "unknown"}):
-        letters.append(write(wxpay_sandbox, "PAPAY.SIGN", told | changes, original_type="papay"))
+        letters.append(write(wxpay_sandbox, "PAPAY.SIGN", payload | changes, original_type="papay"))
         letters[-1].post()
-    letters.append(write(wxpay_sandbox, "PAPAY.SUSPEND", told))
+    letters.append(write(wxpay_sandbox, "PAPAY.SUSPEND", payload))
     assert letters[-1].post().status_code == 500
     for broken in (letter._replace(body=letter.body + b" "), letter._replace(headers={})):
         with pytest.raises(SignatureInvalid):

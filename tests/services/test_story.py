@@ -35,8 +35,8 @@ def test_a_contract_is_signed_charged_refunded_and_terminated(wxpay_sandbox, mer
     wxpay_sandbox.deliver()
     assert set(Notification.objects.values_list("state", flat=True)) == {"PROCESSED"}
     assert Notification.objects.count() == 4
-    told = [(t.subject, t.to_state, t.source) for t in Transition.objects.order_by("pk")]
-    assert told == [
+    transitions = [(t.subject, t.to_state, t.source) for t in Transition.objects.order_by("pk")]
+    assert transitions == [
         ("contract", "SIGNED", "NOTIFICATION"),
         ("order", "SUCCESS", "ANSWER"),
         ("refund", "PROCESSING", "ANSWER"),

@@ -2,8 +2,9 @@
 
 import pytest
 
+from django_wxpay.engine import operations
 from django_wxpay.models import Operation
-from django_wxpay.services import operations, orders
+from django_wxpay.services import orders
 from django_wxpay.testing import make_contract
 
 pytestmark = pytest.mark.django_db

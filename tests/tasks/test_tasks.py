@@ -1,4 +1,4 @@
-"""Celery's doors: names that are promised, a schedule that cannot pile up, one service call each."""
+"""Celery's tasks: names that are promised, a schedule that cannot pile up, one service call each."""
 
 import pytest
 from celery import current_app

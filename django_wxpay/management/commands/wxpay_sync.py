@@ -30,5 +30,5 @@ class Command(BaseCommand):
             except WxPayError as error:
                 raise CommandError(f"{row.merchant}: {error}") from error
             row.refresh_from_db()
-            told = f"is {row.state}, as before" if row.state == before else f"was {before}, is {row.state}"
-            self.stdout.write(f"{subject} {number} ({row.merchant}) {told}")
+            report = f"is {row.state}, as before" if row.state == before else f"was {before}, is {row.state}"
+            self.stdout.write(f"{subject} {number} ({row.merchant}) {report}")

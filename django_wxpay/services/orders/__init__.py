@@ -1,4 +1,4 @@
-"""Orders: what a payer owes and whether it was paid. One module per way of asking, one door for facts."""
+"""Orders: what a payer owes and whether it was paid. One module per way of charging, one way in for facts."""
 
 from .deductions import deduct, plan_deduction, plan_retry, retry_deduction
 from .facts import apply_order, look, sync

@@ -1,8 +1,8 @@
 """What asking for a payment has in common, whichever way it is asked."""
 
+from ...engine import commands
+from ...engine.facts import move
 from ...models import Operation, Order
-from .. import asks
-from ..facts import move
 from .facts import look
 
 State = Order.State
@@ -10,7 +10,7 @@ State = Order.State
 LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
 
 
-class Charge(asks.Ask):
+class Charge(commands.Command):
     """An ask after which an order is paid, or refused, or still open."""
 
     def refused(self, row, error, operation):
@@ -18,7 +18,7 @@ class Charge(asks.Ask):
             return Operation.State.UNKNOWN
         if not row.is_final:
             changes = {"error_code": error.code[:64]}
-            move(row, State.REFUSED, asks.refusal(row, operation), changes, note=str(error)[:256])
+            move(row, State.REFUSED, commands.refusal(row, operation), changes, note=str(error)[:256])
         return Operation.State.REFUSED
 
     def look(self, row):

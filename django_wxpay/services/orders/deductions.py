@@ -7,10 +7,10 @@ from django.utils import timezone
 
 from ... import conf
 from ...client import fields
+from ...engine import commands, operations, outcomes, polling, remote
+from ...engine.numbers import new_number
 from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
 from ...models import Action, Contract, Operation, Order
-from .. import asks, operations, outcomes, polling, remote
-from ..numbers import new_number
 from .charges import Charge
 from .facts import apply_order
 from .reversals import reverse
@@ -114,7 +114,7 @@ def _plan_attempt(contract, wanted, reference, attempt, *, goods_tag="", by=None
     """The contract's lock is held: no termination can be planned meanwhile."""
     if contract.state != Contract.State.SIGNED:
         raise ContractNotSigned(f"Contract {contract.out_contract_code} is {contract.state}: it cannot be charged.")
-    ending = asks.open_of(contract)
+    ending = commands.open_of(contract)
     if ending is not None and ending.action == Action.TERMINATE and not outcomes.settle(ending, contract):
         raise OperationPending(f"Contract {contract.out_contract_code} is being terminated. Nothing was charged.")
     merchant = remote.merchant_of(contract)
@@ -154,7 +154,7 @@ def _asked_as(contract, reference, wanted):
     return operations.refuse_reuse(latest, reference, wanted) if latest else None
 
 
-@asks.register
+@commands.register
 class Deduct(Charge):
     action = Action.DEDUCT
 

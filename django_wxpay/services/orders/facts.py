@@ -4,9 +4,9 @@ from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from ...client.errors import NotFound
+from ...engine import polling, remote, transactions
+from ...engine.facts import Applied, Fact, Known, differences, identity, move, named, refuse
 from ...models import Contract, Order, Outcome, Refund, Source
-from .. import polling, remote, transactions
-from ..facts import Applied, Fact, Known, differences, identity, move, named, refuse
 
 State = Order.State
 PROVES_PAYMENT = Order.PAID

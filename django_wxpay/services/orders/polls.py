@@ -1,11 +1,11 @@
 """Asking about orders that are due: by the poller for all, by a status page for one."""
 
+from ...engine import polling
 from ...models import Order
-from .. import polling
 from .facts import sync
-from .quickpay import advance_till, step
+from .quickpay import advance, advance_till
 
-STEPS = {Order.Product.PAPAY: sync, Order.Product.MICROPAY: step}
+STEPS = {Order.Product.PAPAY: sync, Order.Product.MICROPAY: advance}
 
 
 def status(order):

@@ -17,11 +17,11 @@ from django.views.decorators.debug import sensitive_variables
 from ... import conf
 from ...client import fields
 from ...client.errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent
+from ...engine import commands, operations, polling, transactions
+from ...engine.facts import move
+from ...engine.numbers import new_number
 from ...exceptions import OperationPending
 from ...models import Action, Order
-from .. import asks, operations, polling, transactions
-from ..facts import move
-from ..numbers import new_number
 from .charges import Charge
 from .facts import apply_order, sync
 from .reversals import plan_reversal
@@ -132,7 +132,7 @@ def _asked_as(config, reference, wanted):
     return operations.refuse_reuse(known, reference, wanted) if known else None
 
 
-@asks.register
+@commands.register
 class Pay(Charge):
     action = Action.PAY
     resend = False
@@ -159,12 +159,12 @@ def advance_till(order):
     now = timezone.now()
     due = Order.objects.filter(pk=order.pk, next_poll_at__lte=now)
     if due.update(next_poll_at=now + polling.LEASE):
-        polling.quietly(step, order)
+        polling.quietly(advance, order)
     order.refresh_from_db()
     return order
 
 
-def step(order):
+def advance(order):
     """The step that is due: query while the payer has time and once after it, then reverse, then see to the reversal.
 
     Called by whoever holds the row (its `next_poll_at`). Raises what the call raises.
@@ -172,7 +172,7 @@ def step(order):
     order.refresh_from_db()
     held_until = order.next_poll_at
     try:
-        pending = asks.open_of(order)
+        pending = commands.open_of(order)
         if pending is not None and pending.action == Action.REVERSE:
             _see_to(pending, order)
         elif _time_is_over(order):

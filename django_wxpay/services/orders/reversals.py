@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from ... import conf
 from ...client.errors import RequestNotSent, WxPayError
+from ...engine import commands, failures, operations, remote, transactions
+from ...engine.facts import Applied, move
 from ...exceptions import OrderPaid
 from ...models import Action, Operation, Order, Outcome
-from .. import asks, failures, operations, remote, transactions
-from ..facts import Applied, move
 from .facts import look
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ def close_expired(limit=100):
     return asked
 
 
-@asks.register
-class Reverse(asks.Ask):
+@commands.register
+class Reverse(commands.Command):
     action = Action.REVERSE
     harmless = True
 
@@ -101,7 +101,7 @@ class Reverse(asks.Ask):
                 move(
                     row,
                     State.REFUSED,
-                    asks.refusal(row, operation),
+                    commands.refusal(row, operation),
                     {},
                     note="never arrived at WeChat Pay",
                 )

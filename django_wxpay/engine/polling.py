@@ -13,7 +13,7 @@ from django.utils import timezone
 from .. import conf
 from ..client.errors import RateLimited, WxPayError
 from ..models import Contract, Order, Refund, Source
-from . import failures, remote, transactions, wake
+from . import failures, queue, remote, transactions
 
 logger = logging.getLogger(__name__)
 LONGEST = timedelta(hours=6)
@@ -104,7 +104,7 @@ def put_off(row):
 def plan_query(row):
     """Have the poller query this row as soon as it can, even a final one. Joins the caller's transaction."""
     type(row).objects.filter(pk=row.pk).update(next_poll_at=timezone.now())
-    wake.after_commit(f"poll_{row.subject}s")
+    queue.after_commit(f"poll_{row.subject}s")
 
 
 def may_ask(row):

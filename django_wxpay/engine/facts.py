@@ -1,4 +1,4 @@
-"""The door for facts: what every `apply_…` does alike.
+"""The one way in for facts: what every `apply_…` does alike.
 
 A verified message becomes a `Fact`. Each subject's `apply_…` finds and locks its row, lists what the message must
 agree with, and hands over to `move`, which is the only writer of states.

@@ -1,4 +1,4 @@
-"""Ask a Celery worker to look at once, after the commit. Only a hint: beat asks again, truth lies in rows.
+"""Enqueue a Celery task after the commit. Only a hint: beat does the same later, truth lies in rows.
 
 A thread speaks to the broker. One that is out of reach holds its caller for seconds (refused: Redis' client tries ten
 times) or minutes (no answer), and WeChat Pay waits five seconds for an acknowledgement.
@@ -30,7 +30,7 @@ _quiet_until = 0.0
 def after_commit(task, unless=None):
     """Queue the task of that name (`django_wxpay.tasks.…`) once the present transaction is committed.
 
-    unless: asked then; when true, nobody is woken.
+    unless: asked then; when true, nothing is queued.
     """
     transaction.on_commit(lambda: _hint(task, unless), robust=True)
 
@@ -42,7 +42,7 @@ def _hint(task, unless):
     with _lock:
         _wanted.add((_app(), task))
         if _thread is None:
-            _thread = threading.Thread(target=_queue_all, name="wxpay-wake", daemon=True)
+            _thread = threading.Thread(target=_queue_all, name="wxpay-queue", daemon=True)
             _thread.start()
 
 

@@ -1,6 +1,6 @@
 """What we ask of WeChat Pay: written down first, sent once, its outcome recorded, its doubts resolved by queries.
 
-Each kind of ask is an `asks.Ask`; how one ends is in `outcomes`. The life of an operation:
+Each kind is a `commands.Command`; how one ends is in `outcomes`. The life of an operation:
 
     PLANNED ── send ──► SENT ── verified 2xx ──► DONE
        ▲                 ├───── verified 4xx ──► REFUSED
@@ -19,8 +19,8 @@ from .. import conf
 from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent, WxPayError
 from ..exceptions import OperationPending, ReferenceReused
 from ..models import Operation, Outcome
-from . import failures, outcomes, remote, transactions, wake
-from .asks import ASKS, row_of
+from . import failures, outcomes, queue, remote, transactions
+from .commands import COMMANDS, row_of
 from .facts import Fact
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def plan(row, action, fields, *, reference=None, by=None, supersede=()):
     except IntegrityError:
         raise OperationPending(f"Something is being asked for {row.subject} {row.number} at this moment.") from None
     row.operation = operation
-    wake.after_commit("send_operations", unless=lambda: operation.leased_until)
+    queue.after_commit("send_operations", unless=lambda: operation.leased_until)
     return row
 
 
@@ -130,7 +130,7 @@ def send(operation):
     transactions.refuse_inside("the plan_… half of this service")
     if not _claim(operation):
         return False
-    ask, row = ASKS[operation.action], row_of(operation)
+    command, row = COMMANDS[operation.action], row_of(operation)
     try:
         with remote.client_of(row) as client:
             if timezone.now() > operation.sent_at + timedelta(seconds=conf.SLACK_SECONDS):
@@ -138,15 +138,15 @@ def send(operation):
                     "not sent: the process slept after its claim action=%s pk=%s", operation.action, operation.pk
                 )
                 return False  # nobody waits for this request any more, it would come out of the blue
-            answer = ask.send(client, operation, row)
+            answer = command.send(client, operation, row)
     except InvalidField as error:
-        _refused(ask, operation, error)
+        _refused(command, operation, error)
         raise
     except (RateLimited, RequestNotSent) as error:
-        if not ask.needs_caller:
+        if not command.needs_caller:
             outcomes.keep(operation, State.PLANNED, error)
         elif getattr(error, "verified", True):
-            _refused(ask, operation, error)
+            _refused(command, operation, error)
         else:
             outcomes.keep(operation, State.UNKNOWN, error)
         raise
@@ -154,13 +154,13 @@ def send(operation):
         outcomes.keep(operation, State.UNKNOWN, error)
         raise
     except APIError as error:
-        ended = _refused(ask, operation, error) if error.verified else State.UNKNOWN
+        ended = _refused(command, operation, error) if error.verified else State.UNKNOWN
         if ended == State.DONE:
             return True
         if ended == State.REFUSED:
             raise
         if ended == State.PLANNED:
-            outcomes.keep(operation, State.PLANNED, error, ask.pause)
+            outcomes.keep(operation, State.PLANNED, error, command.pause)
             raise
         outcomes.keep(operation, State.UNKNOWN, error)
         if not error.verified:
@@ -173,20 +173,20 @@ def send(operation):
         outcomes.keep(operation, State.UNKNOWN, error)
         raise
     if answer is None:
-        outcomes.finish(operation, ask.verdict(row, operation))
+        outcomes.finish(operation, command.verdict(row, operation))
         return True
-    _answered(ask, operation, answer)
+    _answered(command, operation, answer)
     return True
 
 
 def _claim(operation):
     """Become the one who sends it: PLANNED, due and free, or leased to this very caller."""
-    ask = ASKS[operation.action]
+    command = COMMANDS[operation.action]
 
     def work():
         now = timezone.now()
         row = row_of(operation)
-        wait = ask.wait_until(operation, row)
+        wait = command.wait_until(operation, row)
         if wait is not None:
             Operation.objects.filter(pk=operation.pk, state=State.PLANNED).update(next_try_at=wait, leased_until=None)
             return None
@@ -207,11 +207,11 @@ def _claim(operation):
     return True
 
 
-def _answered(ask, operation, answer):
+def _answered(command, operation, answer):
     def work():
-        row = ask.lock(row_of(operation))
+        row = command.lock(row_of(operation))
         fact = Fact.from_answer(row, answer, user=operation.requested_by)
-        applied = ask.answered(row, fact, operation)
+        applied = command.answered(row, fact, operation)
         fits = applied.outcome not in (Outcome.REFUSED, Outcome.UNKNOWN_ROW)
         if fits:
             outcomes.finish(operation, State.DONE, request_id=answer.request_id)
@@ -223,12 +223,12 @@ def _answered(ask, operation, answer):
         raise error
 
 
-def _refused(ask, operation, error):
+def _refused(command, operation, error):
     """Record a refusal; returns how the operation ended, UNKNOWN or PLANNED when it stays open."""
 
     def work():
-        row = ask.lock(row_of(operation))
-        ended = ask.refused(row, error, operation)
+        row = command.lock(row_of(operation))
+        ended = command.refused(row, error, operation)
         if ended in (State.REFUSED, State.DONE):
             message = str(getattr(error, "message", error))
             request_id = getattr(error, "request_id", "")
@@ -277,12 +277,12 @@ def advance(operation, send_again=True):
 def _send_planned(operation):
     if outcomes.settle(operation, row_of(operation)):
         return
-    ask = ASKS[operation.action]
-    if not ask.needs_caller:
+    command = COMMANDS[operation.action]
+    if not command.needs_caller:
         send(operation)
     elif outcomes.give_up(operation):  # its caller died before it was sent, and nobody else can send it
         never_sent = RequestNotSent("Its process ended before it was sent.")
-        transactions.run(lambda: ask.refused(ask.lock(row_of(operation)), never_sent, operation))
+        transactions.run(lambda: command.refused(command.lock(row_of(operation)), never_sent, operation))
 
 
 def _take(operation):
@@ -298,11 +298,11 @@ def _take(operation):
 
 def _find_out(operation, send_again):
     """Query; then DONE, REFUSED, sent again with the same fields, or asked again later."""
-    ask, row = ASKS[operation.action], row_of(operation)
+    command, row = COMMANDS[operation.action], row_of(operation)
     if outcomes.settle(operation, row):
         return
     try:
-        is_known = ask.look(row)
+        is_known = command.look(row)
     except WxPayError as error:  # an unsigned "not found" is one of them: it proves nothing
         outcomes.keep(operation, State.UNKNOWN, error)
         if isinstance(error, RateLimited):
@@ -312,7 +312,7 @@ def _find_out(operation, send_again):
     if outcomes.settle(operation, row):
         return
     never_arrived = not is_known and not outcomes.is_under_way(operation)
-    if ask.resend and (ask.harmless or never_arrived):
+    if command.resend and (command.harmless or never_arrived):
         _plan_again(operation)
         if send_again:
             send(operation)

@@ -66,12 +66,12 @@ def catch(sandbox):
     return caught
 
 
-def write(sandbox, event_type, told, *, alias="default", original_type="transaction"):
+def write(sandbox, event_type, payload, *, alias="default", original_type="transaction"):
     """A genuine message with that content, about nothing that the emulator knows."""
     merchant = sandbox.wechat.merchant
     mchid = merchant["sp_mchid" if alias == "institution" else "mchid"]
     url = f"https://shop.example/wxpay/notify/{alias}/"
-    sandbox.wechat.notifications.tell(mchid, event_type, url, told, original_type=original_type, about="a test")
+    sandbox.wechat.notifications.tell(mchid, event_type, url, payload, original_type=original_type, about="a test")
     return catch(sandbox)[-1]
 
 

@@ -1,4 +1,4 @@
-"""The door for facts, by itself: what agrees, what differs, and which moves a message may cause."""
+"""The way in for facts, by itself: what agrees, what differs, and which moves a message may cause."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -8,9 +8,9 @@ from django.db import connection
 from django.utils import timezone
 
 from django_wxpay import conf
+from django_wxpay.engine.facts import Fact, Known, differences, move, named
 from django_wxpay.models import Contract, Discrepancy, Order, Outcome, Refund, Source, Transition
 from django_wxpay.services import orders, refunds
-from django_wxpay.services.facts import Fact, Known, differences, move, named
 from django_wxpay.testing import make_contract, make_order, make_refund
 
 pytestmark = pytest.mark.django_db
@@ -143,7 +143,7 @@ def test_paid_money_is_never_forgotten_by_a_move():
 
 @pytest.mark.scenario("S05")
 @pytest.mark.parametrize(
-    ("state", "told", "outcome", "after"),
+    ("state", "payload", "outcome", "after"),
     [
         ("CREATED", "SUCCESS", "APPLIED", "SUCCESS"),
         ("CREATED", "USERPAYING", "APPLIED", "USERPAYING"),
@@ -159,9 +159,9 @@ def test_paid_money_is_never_forgotten_by_a_move():
         ("REFUSED", "SUCCESS", "STALE", "REFUSED"),
     ],
 )
-def test_a_notification_moves_an_order_along_the_table(state, told, outcome, after):
+def test_a_notification_moves_an_order_along_the_table(state, payload, outcome, after):
     order = make_order(state=state)
-    applied = orders.apply_order(fact(paid(order, trade_state=told)))
+    applied = orders.apply_order(fact(paid(order, trade_state=payload)))
     assert (applied.outcome, fresh(order).state) == (outcome, after)
     assert Transition.objects.count() == (outcome == "APPLIED")
     assert not Discrepancy.objects.exists()
@@ -169,7 +169,7 @@ def test_a_notification_moves_an_order_along_the_table(state, told, outcome, aft
 
 @pytest.mark.scenario("S05")
 @pytest.mark.parametrize(
-    ("state", "told", "overruled"),
+    ("state", "payload", "overruled"),
     [
         ("CLOSED", "SUCCESS", True),
         ("REFUSED", "SUCCESS", True),
@@ -177,9 +177,9 @@ def test_a_notification_moves_an_order_along_the_table(state, told, outcome, aft
         ("REFUND", "SUCCESS", False),
     ],
 )
-def test_only_a_query_begun_after_a_final_state_may_overrule_it_and_people_are_told(state, told, overruled):
+def test_only_a_query_begun_after_a_final_state_may_overrule_it_and_people_are_told(state, payload, overruled):
     order = make_order(state=state)
-    data = paid(order, trade_state=told)
+    data = paid(order, trade_state=payload)
     for source, begun_at in (
         (Source.NOTIFICATION, None),
         (Source.ANSWER, None),
@@ -190,14 +190,14 @@ def test_only_a_query_begun_after_a_final_state_may_overrule_it_and_people_are_t
     if overruled:
         assert order.next_poll_at <= timezone.now()
     orders.apply_order(fact(data, Source.QUERY, begun_at=timezone.now()))
-    assert fresh(order).state == (told if overruled else state)
+    assert fresh(order).state == (payload if overruled else state)
     assert [one.kind for one in Discrepancy.objects.all()] == (["OVERRULED"] if overruled else [])
 
 
-@pytest.mark.parametrize("told", ["REFUSED", "CREATED", "FROZEN", ""])
-def test_a_word_that_is_ours_or_new_is_told_to_people_and_moves_nothing(told):
+@pytest.mark.parametrize("payload", ["REFUSED", "CREATED", "FROZEN", ""])
+def test_a_word_that_is_ours_or_new_is_told_to_people_and_moves_nothing(payload):
     order = make_order(state="NOTPAY")
-    applied = orders.apply_order(fact(paid(order, trade_state=told)))
+    applied = orders.apply_order(fact(paid(order, trade_state=payload)))
     assert (applied.outcome, fresh(order).state) == (Outcome.REFUSED, "NOTPAY")
     assert Discrepancy.objects.get().kind == "UNKNOWN_STATE"
 
@@ -321,8 +321,8 @@ def test_a_refund_of_an_order_that_counts_as_dead_has_it_asked_about_and_the_que
     assert refunds.apply_refund(fact(refunded(foreign, transaction_id="4200"))).outcome == Outcome.APPLIED
     assert fresh(order).state == state
     assert order.next_poll_at <= timezone.now()
-    told = paid(order, trade_state="REFUND")
-    orders.apply_order(fact(told, Source.QUERY, begun_at=timezone.now()))
+    payload = paid(order, trade_state="REFUND")
+    orders.apply_order(fact(payload, Source.QUERY, begun_at=timezone.now()))
     assert (fresh(order).state, order.refundable_amount) == ("REFUND", 3300)
     assert Discrepancy.objects.get().kind == "OVERRULED"
 
@@ -330,7 +330,7 @@ def test_a_refund_of_an_order_that_counts_as_dead_has_it_asked_about_and_the_que
 def test_a_foreign_refund_that_somebody_adopted_at_this_very_moment_is_adopted_once():
     order = make_order()
     foreign = SimpleNamespace(order=order, refund_id="503", out_refund_no="x", amount=500, currency=order.currency)
-    told = fact(refunded(foreign))
+    payload = fact(refunded(foreign))
 
     def meanwhile(execute, sql, params, many, context):
         """While we wait for the order's lock, another message about the refund is committed."""
@@ -339,7 +339,7 @@ def test_a_foreign_refund_that_somebody_adopted_at_this_very_moment_is_adopted_o
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(once(meanwhile)):
-        assert refunds.apply_refund(told).outcome == Outcome.SAME
+        assert refunds.apply_refund(payload).outcome == Outcome.SAME
     assert Refund.objects.count() == 1
     assert fresh(order).refundable_amount == 3300
 

@@ -1,8 +1,8 @@
 """What staff may do to one row or to many, always on a page of its own that says first what will happen.
 
-An `Ask` is one such thing: its permission, when it is possible, its form, and the ONE service that does it.
-`AskingAdmin` gives each of its asks a page (`order/12/refund/`) and, where the ask has a `plan`, one for the rows
-that were chosen in a list (`order/refund-selected/`).
+A `StaffAction` is one such thing: its permission, when it is possible, its form, and the ONE service that does it.
+`StaffActionsAdmin` gives each of its actions a page (`order/12/refund/`) and, where the action has a `plan`, one for
+the rows that were chosen in a list (`order/refund-selected/`).
 """
 
 import logging
@@ -25,11 +25,11 @@ from .outcomes import Done
 
 logger = logging.getLogger(__name__)
 MOST_ROWS = 1000
-ASKED_BEFORE = Done(messages.INFO, "", None)  # what a service found under its reference was there already
+DONE_BEFORE = Done(messages.INFO, "", None)  # what a service found under its reference was there already
 STALE = _("This page was open for too long, or belongs to somebody else. Nothing was done. Look again, then confirm.")
 
 
-class Ask:
+class StaffAction:
     """One thing that staff may do to a row. Texts are lazy; `row` is always freshly read."""
 
     name: str  # the last part of its address
@@ -98,34 +98,38 @@ class Chosen(NamedTuple):
     done: Done | None = None
 
 
-class AskingAdmin(ReadOnlyAdmin):
-    asks: tuple[Ask, ...] = ()
+class StaffActionsAdmin(ReadOnlyAdmin):
+    staff_actions: tuple[StaffAction, ...] = ()
 
     def get_urls(self):
         """Each ask's pages, outside of transactions whatever ATOMIC_REQUESTS says: services send in none."""
         own = []
-        for ask in self.asks:
-            own.append(self._path(f"<path:object_id>/{ask.name}/", self._page(ask), ask.name))
-            if ask.list_heading:
-                own.append(self._path(f"{ask.name}-selected/", self._list_page(ask), f"{ask.name}_selected"))
+        for action in self.staff_actions:
+            own.append(self._path(f"<path:object_id>/{action.name}/", self._page(action), action.name))
+            if action.list_heading:
+                own.append(self._path(f"{action.name}-selected/", self._list_page(action), f"{action.name}_selected"))
         return own + super().get_urls()
 
     def _path(self, route, view, name):
         wrapped = transaction.non_atomic_requests(self.admin_site.admin_view(view))
         return path(route, wrapped, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}")
 
-    def _page(self, ask):
-        return lambda request, object_id: self.ask_view(request, object_id, ask)
+    def _page(self, action):
+        return lambda request, object_id: self.action_view(request, object_id, action)
 
-    def _list_page(self, ask):
-        return lambda request: self.ask_many_view(request, ask)
+    def _list_page(self, action):
+        return lambda request: self.action_many_view(request, action)
 
     def tools(self, request, row):
         """Links to what this person may do to this row now."""
-        possible = [ask for ask in self.asks if self.may(request, ask.permission) and not ask.why_not_now(row)]
+        possible = [
+            action
+            for action in self.staff_actions
+            if self.may(request, action.permission) and not action.why_not_now(row)
+        ]
         return [
-            {"url": self.url_of(ask.name, row.pk), "label": ask.label, "tone": ask.tone, "name": ask.name}
-            for ask in possible
+            {"url": self.url_of(action.name, row.pk), "label": action.label, "tone": action.tone, "name": action.name}
+            for action in possible
         ]
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
@@ -134,49 +138,49 @@ class AskingAdmin(ReadOnlyAdmin):
 
     # One row
 
-    def ask_view(self, request, object_id, ask):
-        if not self.has_view_permission(request) or not self.may(request, ask.permission):
-            self.refuse(request, ask.name)
+    def action_view(self, request, object_id, action):
+        if not self.has_view_permission(request) or not self.may(request, action.permission):
+            self.refuse(request, action.name)
         row = self.get_object(request, unquote(object_id))
         if row is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_permission(request, row):
-            self.refuse(request, ask.name, row)
+            self.refuse(request, action.name, row)
         if request.method == "POST":
-            form = ask.form(row, request.POST)
-            done = self._submitted(request, ask, row, form)
+            form = action.form(row, request.POST)
+            done = self._submitted(request, action, row, form)
             if done is not None:
                 messages.add_message(request, done.level, done.text)
                 return HttpResponseRedirect(self._after(request, row, done))
         else:
-            form = ask.form(row)
-        return self._ask_page(request, ask, row, form)
+            form = action.form(row)
+        return self._action_page(request, action, row, form)
 
-    def _submitted(self, request, ask, row, form):
+    def _submitted(self, request, action, row, form):
         """What became of the submission; None when the form must be shown (again)."""
         try:
-            reference, about = tokens.read(request.POST.get("token", ""), request.user, self._token_of(ask))
+            reference, about = tokens.read(request.POST.get("token", ""), request.user, self._token_of(action))
             if about != str(row.pk):
                 raise tokens.TokenRefused
         except tokens.TokenRefused:
             form.add_error(None, STALE)
             return None
-        known = ask.result(row, reference)
+        known = action.result(row, reference)
         if known is not None:
             return self._again(known)
-        if ask.why_not_now(row) or not form.is_valid():
+        if action.why_not_now(row) or not form.is_valid():
             return None
         try:
-            done = ask.perform(row, form.cleaned_data, reference=reference, by=request.user)
+            done = action.perform(row, form.cleaned_data, reference=reference, by=request.user)
         except WxPayError as error:
-            done = ask.result(row, reference)
+            done = action.result(row, reference)
             if done is None:
                 _show_error(form, error, row)
                 return None
-        if done is ASKED_BEFORE:  # by a submission at this very moment
-            return self._again(ask.result(row, reference))
-        done = done or ask.result(row, reference)
-        self.log_change(request, row, f"{ask.label}: {done.text}")
+        if done is DONE_BEFORE:  # by a submission at this very moment
+            return self._again(action.result(row, reference))
+        done = done or action.result(row, reference)
+        self.log_change(request, row, f"{action.label}: {done.text}")
         return done
 
     def _again(self, known):
@@ -194,100 +198,100 @@ class AskingAdmin(ReadOnlyAdmin):
     def _shows(self, model):
         return self.admin_site.is_registered(model)
 
-    def _token_of(self, ask):
-        return f"{self.opts.label_lower}:{ask.name}"
+    def _token_of(self, action):
+        return f"{self.opts.label_lower}:{action.name}"
 
-    def _ask_page(self, request, ask, row, form):
-        why_not = ask.why_not_now(row)
+    def _action_page(self, request, action, row, form):
+        why_not = action.why_not_now(row)
         context = {
-            **self.page_context(request, ask.heading),
-            "crumb": ask.label,
-            "ask": ask,
+            **self.page_context(request, action.heading),
+            "crumb": action.label,
+            "action": action,
             "row": row,
-            "facts": ask.facts(row),
+            "facts": action.facts(row),
             "why_not": why_not,
-            "consequences": [] if why_not else ask.consequences(row),
+            "consequences": [] if why_not else action.consequences(row),
             "form": form,
-            "token": tokens.make(request.user, self._token_of(ask), str(row.pk)),
+            "token": tokens.make(request.user, self._token_of(action), str(row.pk)),
             "row_url": self.url_of("change", row.pk),
         }
-        return TemplateResponse(request, "admin/django_wxpay/ask.html", context)
+        return TemplateResponse(request, "admin/django_wxpay/action.html", context)
 
     # Many rows
 
-    def ask_about_selected(self, request, queryset, ask):
+    def confirm_selected(self, request, queryset, action):
         """The page that a list's action shows: what was chosen, and what will be asked."""
         rows = list(queryset.order_by("pk")[: MOST_ROWS + 1])
         if len(rows) > MOST_ROWS:
             words = gettext("Choose at most %(most)s rows at a time. Nothing was done.")
             self.message_user(request, words % {"most": MOST_ROWS}, messages.ERROR)
             return None
-        return self._list_confirmation(request, ask, rows, ask.list_form_class())
+        return self._list_confirmation(request, action, rows, action.list_form_class())
 
-    def _list_confirmation(self, request, ask, rows, form, chosen=None):
-        problems = [(row, ask.why_not(row)) for row in rows]
-        possible = [(row, ask.list_asked(row)) for row, problem in problems if not problem]
+    def _list_confirmation(self, request, action, rows, form, chosen=None):
+        problems = [(row, action.why_not(row)) for row in rows]
+        possible = [(row, action.list_asked(row)) for row, problem in problems if not problem]
         about = [[str(row.pk), asked] for row, asked in possible]
-        shown = [Chosen(link_to(row, site=self.admin_site), ask.list_facts(row, asked)) for row, asked in possible]
+        shown = [Chosen(link_to(row, site=self.admin_site), action.list_facts(row, asked)) for row, asked in possible]
         left_out = [Chosen(link_to(row, site=self.admin_site), "", why) for row, why in problems if why]
         context = {
-            **self.page_context(request, ask.list_heading),
-            "crumb": ask.label,
-            "ask": ask,
+            **self.page_context(request, action.list_heading),
+            "crumb": action.label,
+            "action": action,
             "possible": shown,
             "left_out": left_out,
-            "total": ask.list_total(possible),
+            "total": action.list_total(possible),
             "form": form,
-            "token": tokens.make(request.user, self._token_of(ask) + ":selected", about),
-            "action_url": self.url_of(f"{ask.name}_selected"),
+            "token": tokens.make(request.user, self._token_of(action) + ":selected", about),
+            "action_url": self.url_of(f"{action.name}_selected"),
         }
-        return TemplateResponse(request, "admin/django_wxpay/ask_many.html", context)
+        return TemplateResponse(request, "admin/django_wxpay/action_many.html", context)
 
-    def ask_many_view(self, request, ask):
+    def action_many_view(self, request, action):
         """Plan it for each chosen row, one by one, and show what became of each."""
-        if not self.has_view_permission(request) or not self.may(request, ask.permission):
-            self.refuse(request, f"{ask.name}-selected")
+        if not self.has_view_permission(request) or not self.may(request, action.permission):
+            self.refuse(request, f"{action.name}-selected")
         if request.method != "POST":
             return HttpResponseRedirect(self.url_of("changelist"))
         try:
             token = request.POST.get("token", "")
-            reference, about = tokens.read(token, request.user, self._token_of(ask) + ":selected")
+            reference, about = tokens.read(token, request.user, self._token_of(action) + ":selected")
         except tokens.TokenRefused:
             self.message_user(request, STALE, messages.ERROR)
             return HttpResponseRedirect(self.url_of("changelist"))
         rows = {str(pk): row for pk, row in self.get_queryset(request).in_bulk([pk for pk, _ in about]).items()}
-        form = ask.list_form_class(request.POST)
+        form = action.list_form_class(request.POST)
         if not form.is_valid():
-            return self._list_confirmation(request, ask, list(rows.values()), form)
+            return self._list_confirmation(request, action, list(rows.values()), form)
         results = []
         for pk, asked in about:
             row = rows.get(pk)
             if row is not None and self.has_view_permission(request, row):
-                done = self._plan_one(request, ask, row, {**asked, **form.cleaned_data}, reference)
-                results.append(Chosen(link_to(row, site=self.admin_site), ask.list_facts(row, asked), done=done))
-        title = ngettext("%(ask)s: what became of %(n)s row", "%(ask)s: what became of %(n)s rows", len(results))
+                done = self._plan_one(request, action, row, {**asked, **form.cleaned_data}, reference)
+                results.append(Chosen(link_to(row, site=self.admin_site), action.list_facts(row, asked), done=done))
+        title = ngettext("%(action)s: what became of %(n)s row", "%(action)s: what became of %(n)s rows", len(results))
         context = {
-            **self.page_context(request, title % {"ask": ask.label, "n": len(results)}),
-            "crumb": ask.label,
+            **self.page_context(request, title % {"action": action.label, "n": len(results)}),
+            "crumb": action.label,
             "results": results,
             "counts": _count(results),
         }
         return TemplateResponse(request, "admin/django_wxpay/results.html", context)
 
-    def _plan_one(self, request, ask, row, asked, reference):
-        known = ask.result(row, reference)
+    def _plan_one(self, request, action, row, asked, reference):
+        known = action.result(row, reference)
         if known is not None:
             return self._again(known)
         try:
-            done = ask.plan(row, asked, reference=reference, by=request.user) or ask.result(row, reference)
+            done = action.plan(row, asked, reference=reference, by=request.user) or action.result(row, reference)
         except WxPayError as error:
             return Done(*outcomes.of_error(error, row), row)
         except Exception:  # one broken row must not keep the others from being asked for
-            logger.exception("list action broke action=%s %s=%s", ask.name, self.opts.model_name, row.pk)
+            logger.exception("list action broke action=%s %s=%s", action.name, self.opts.model_name, row.pk)
             return Done(messages.ERROR, _("An unexpected fault; it is in the log. Nothing was asked."), row)
-        if done is ASKED_BEFORE:
-            return self._again(ask.result(row, reference))
-        self.log_change(request, row, f"{ask.label}: {done.text}")
+        if done is DONE_BEFORE:
+            return self._again(action.result(row, reference))
+        self.log_change(request, row, f"{action.label}: {done.text}")
         return done
 
 

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 from django.db import transaction
 
-from django_wxpay.services import wake
+from django_wxpay.engine import queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,34 +29,34 @@ class Broker(Celery):
 
 @pytest.fixture
 def use(monkeypatch):
-    monkeypatch.setattr(wake, "_quiet_until", 0.0)
+    monkeypatch.setattr(queue, "_quiet_until", 0.0)
 
     def put(app):
-        monkeypatch.setattr(wake, "_app", lambda: app)
+        monkeypatch.setattr(queue, "_app", lambda: app)
         return app
 
     yield put
-    assert wake.wait(10)
+    assert queue.wait(10)
 
 
 def test_task_is_queued_by_its_name_after_the_commit(use):
     app = use(Broker())
     with transaction.atomic():
-        wake.after_commit("send_operations")
-        assert wake.wait(1) and app.queued == []
+        queue.after_commit("send_operations")
+        assert queue.wait(1) and app.queued == []
 
-    assert wake.wait(5)
-    assert app.queued == [("django_wxpay.tasks.send_operations", "wxpay-wake")]
+    assert queue.wait(5)
+    assert app.queued == [("django_wxpay.tasks.send_operations", "wxpay-queue")]
 
 
 def test_nothing_is_queued_when_the_transaction_rolls_back_or_nobody_needs_to_be_woken(use):
     app = use(Broker())
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        wake.after_commit("send_operations")
+        queue.after_commit("send_operations")
         raise ZeroDivisionError
-    wake.after_commit("send_operations", unless=lambda: True)
+    queue.after_commit("send_operations", unless=lambda: True)
 
-    assert wake.wait(5)
+    assert queue.wait(5)
     assert app.queued == []
 
 
@@ -64,22 +64,22 @@ def test_many_hints_while_the_broker_is_slow_are_few_messages_and_hold_up_nobody
     app = use(Broker(seconds=0.2))
     started = time.monotonic()
     for _ in range(100):
-        wake.after_commit("send_operations")
-        wake.after_commit("deliver_transitions")
+        queue.after_commit("send_operations")
+        queue.after_commit("deliver_transitions")
 
     assert time.monotonic() - started < 0.2
-    assert wake.wait(5)
+    assert queue.wait(5)
     assert len(app.queued) <= 4
 
 
 @pytest.mark.scenario("S24")
 def test_broken_broker_is_left_alone_for_a_while(use, caplog):
     app = use(Broker(error=OSError("out of reach")))
-    wake.after_commit("send_operations")
-    assert wake.wait(5)
+    queue.after_commit("send_operations")
+    assert queue.wait(5)
     app.error = None
-    wake.after_commit("deliver_transitions")
-    assert wake.wait(5)
+    queue.after_commit("deliver_transitions")
+    assert queue.wait(5)
 
     assert app.queued == []
     assert caplog.text.count("could not queue") == 1
@@ -88,10 +88,10 @@ def test_broken_broker_is_left_alone_for_a_while(use, caplog):
 def test_threads_of_a_server_use_the_app_that_was_current_at_start(monkeypatch):
     found = []
     nameless, shops = Celery("default", set_as_current=False), Celery("shop", set_as_current=False)
-    monkeypatch.setattr(wake, "_app_at_start", shops)
+    monkeypatch.setattr(queue, "_app_at_start", shops)
     monkeypatch.setattr("celery._state.default_app", nameless)
     monkeypatch.setattr("celery._state._tls.current_app", None)
-    thread = threading.Thread(target=lambda: found.append(wake._app()))
+    thread = threading.Thread(target=lambda: found.append(queue._app()))
     thread.start()
     thread.join()
 
@@ -102,13 +102,13 @@ def test_threads_of_a_server_use_the_app_that_was_current_at_start(monkeypatch):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_process_can_wake_too(use):
     app = use(Broker(seconds=0.3))
-    wake.after_commit("send_operations")  # the parent's thread is at work, and is not in the child
+    queue.after_commit("send_operations")  # the parent's thread is at work, and is not in the child
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         app.seconds = 0
-        wake._hint("poll_orders", None)
-        wake.wait(5)
+        queue._hint("poll_orders", None)
+        queue.wait(5)
         os.write(write, repr(app.queued).encode())
         os._exit(0)
     os.waitpid(child, 0)

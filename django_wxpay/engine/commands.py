@@ -1,4 +1,4 @@
-"""The kinds of ask: how each is sent, understood and found out. A subject's module registers its own."""
+"""The kinds of command: how each is sent, understood and found out. A subject's module registers its own."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,10 +7,10 @@ from ..models import SUBJECTS, Operation, Source
 from . import remote
 from .facts import Fact
 
-ASKS: dict[str, "Ask"] = {}
+COMMANDS: dict[str, "Command"] = {}
 
 
-class Ask:
+class Command:
     """How one kind of operation is sent, understood and, when its outcome is unknown, found out."""
 
     action: Any
@@ -32,7 +32,7 @@ class Ask:
         raise NotImplementedError
 
     def answered(self, row, fact, operation):
-        """Apply the answer of a 2xx through the subject's door; returns its `Applied`."""
+        """Apply the answer of a 2xx through the subject's `apply_…`; returns its `Applied`."""
         raise NotImplementedError
 
     def refused(self, row, error, operation):
@@ -52,9 +52,9 @@ class Ask:
         raise NotImplementedError
 
 
-def register(ask):
-    ASKS[ask.action] = ask()
-    return ask
+def register(command):
+    COMMANDS[command.action] = command()
+    return command
 
 
 def refusal(row, operation):

@@ -3,12 +3,11 @@
 import pytest
 from django.contrib.auth import get_user_model
 
+from django_wxpay.engine import discrepancies, timeline, transitions
 from django_wxpay.exceptions import NotAllowedNow
 from django_wxpay.models import Discrepancy, Transition
-from django_wxpay.services import discrepancies, timeline, transitions
 from django_wxpay.testing import make_order
-
-from .letters import hearing
+from tests.letters import hearing
 
 pytestmark = pytest.mark.django_db
 Kind = Discrepancy.Kind
@@ -48,7 +47,7 @@ def test_it_names_its_object_and_stands_in_its_timeline(order):
         order.out_trade_no,
         "default",
     )
-    assert [(entry.kind, entry.row) for entry in timeline.of(order)] == [("differs", found)]
+    assert [(entry.kind, entry.row) for entry in timeline.of(order)] == [("discrepancy", found)]
 
 
 def test_the_shop_hears_of_it_once(order):

@@ -5,9 +5,10 @@ from django.utils import timezone
 
 from django_wxpay import conf
 from django_wxpay.client.errors import OutcomeUnknown
+from django_wxpay.engine import operations
 from django_wxpay.exceptions import OperationPending
 from django_wxpay.models import Discrepancy, Operation, Order
-from django_wxpay.services import operations, orders, refunds
+from django_wxpay.services import orders, refunds
 from django_wxpay.testing import make_order
 
 pytestmark = pytest.mark.django_db
@@ -109,7 +110,7 @@ def test_a_bug_while_recording_an_answer_loses_nothing(wxpay_sandbox, contract, 
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as bug:
-        bug.setattr(type(operations.ASKS["DEDUCT"]), "answered", broken)
+        bug.setattr(type(operations.COMMANDS["DEDUCT"]), "answered", broken)
         with pytest.raises(ZeroDivisionError):
             orders.deduct(contract, **ASKED)
     assert Operation.objects.get(action="DEDUCT").state == "SENT"

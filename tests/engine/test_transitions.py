@@ -10,18 +10,18 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.utils import timezone
 
+from django_wxpay.engine import queue, transitions
 from django_wxpay.models import Contract, Notification, Order, Transition
-from django_wxpay.services import contracts, orders, refunds, transitions, wake
+from django_wxpay.services import contracts, orders, refunds
 from django_wxpay.testing import make_contract, make_order, make_refund
 from tests.celery_app import app as celery_app
-
-from .letters import catch, hearing, receiver_of
+from tests.letters import catch, hearing, receiver_of
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def told(wxpay_sandbox):
+def notified(wxpay_sandbox):
     """A signed contract whose transition nobody was told of yet."""
     wxpay_sandbox.delivers = False
     contract = contracts.sign(plan_id=12345, openid="o-one", user_display_name="Li M.")
@@ -106,7 +106,7 @@ def test_each_move_has_its_signal(wxpay_sandbox, row, state, signal):
     assert names == ["state_changed"] + ([signal] if signal else [])
 
 
-def test_a_receiver_gets_the_row_and_the_transition(told):
+def test_a_receiver_gets_the_row_and_the_transition(notified):
     seen = []
 
     def receiver(sender, row, transition, **kwargs):
@@ -115,13 +115,13 @@ def test_a_receiver_gets_the_row_and_the_transition(told):
     with receiver_of("contract_signed", receiver):
         transitions.deliver_due()
     [(sender, row, transition)] = seen
-    assert (sender, row, transition) == (Contract, Contract.objects.get(), told)
+    assert (sender, row, transition) == (Contract, Contract.objects.get(), notified)
 
 
-def test_without_receivers_everything_counts_as_delivered(told):
+def test_without_receivers_everything_counts_as_delivered(notified):
     assert transitions.deliver_due() == 1
-    told.refresh_from_db()
-    assert told.delivered_at and told.deliver_after is None
+    notified.refresh_from_db()
+    assert notified.delivered_at and notified.deliver_after is None
     assert transitions.deliver_due() == 0
 
 
@@ -147,19 +147,19 @@ def test_a_receiver_that_raises_delays_neither_our_row_nor_the_answer_to_wechat_
 
 @pytest.mark.scenario("S25")
 @pytest.mark.scenario("S26")
-def test_a_receivers_writes_happen_exactly_once_however_often_it_raised(told):
+def test_a_receivers_writes_happen_exactly_once_however_often_it_raised(notified):
     flaky = Flaky(2)
     with receiver_of("contract_signed", flaky):
         for minutes in range(4):
             deliver_at(timezone.now() + timedelta(minutes=minutes))
     assert flaky.calls == 3
     assert Group.objects.get().name == "member 3"
-    told.refresh_from_db()
-    assert told.delivered_at and told.delivery_error == ""
+    notified.refresh_from_db()
+    assert notified.delivered_at and notified.delivery_error == ""
 
 
 @pytest.mark.scenario("S25")
-def test_one_receiver_that_raises_undoes_the_writes_of_the_others_too(told):
+def test_one_receiver_that_raises_undoes_the_writes_of_the_others_too(notified):
     first, second = Flaky(0, "first"), Flaky(1, "second")
     with receiver_of("state_changed", first), receiver_of("contract_signed", second):
         assert transitions.deliver_due() == 0
@@ -169,50 +169,50 @@ def test_one_receiver_that_raises_undoes_the_writes_of_the_others_too(told):
 
 
 @pytest.mark.scenario("S25")
-def test_deliveries_back_off_park_after_ten_and_are_delivered_by_hand(told):
+def test_deliveries_back_off_park_after_ten_and_are_delivered_by_hand(notified):
     flaky = Flaky(10)
     start = moment = timezone.now()
     pauses = []
     with receiver_of("contract_signed", flaky):
         for attempt in range(1, 11):
             assert deliver_at(moment) == 0
-            told.refresh_from_db()
-            assert told.delivery_attempts == attempt
-            assert "LookupError: the shop's own bug" in told.delivery_error
-            if told.deliver_after is None:
+            notified.refresh_from_db()
+            assert notified.delivery_attempts == attempt
+            assert "LookupError: the shop's own bug" in notified.delivery_error
+            if notified.deliver_after is None:
                 break
-            assert deliver_at(told.deliver_after - timedelta(seconds=1)) == 0
+            assert deliver_at(notified.deliver_after - timedelta(seconds=1)) == 0
             assert flaky.calls == attempt  # not before its time
-            pauses.append(told.deliver_after - moment)
-            moment = told.deliver_after
-        assert told.is_parked
-        assert list(Transition.objects.parked()) == [told]
+            pauses.append(notified.deliver_after - moment)
+            moment = notified.deliver_after
+        assert notified.is_parked
+        assert list(Transition.objects.parked()) == [notified]
         assert pauses == sorted(pauses) and pauses[0] >= timedelta(seconds=2)
         assert timedelta(minutes=5) < moment - start < timedelta(hours=2)
         assert deliver_at(moment + timedelta(days=3)) == 0
         assert flaky.calls == 10
 
-        assert transitions.deliver_again(told)
-    told.refresh_from_db()
-    assert told.delivered_at and not told.is_parked
+        assert transitions.deliver_again(notified)
+    notified.refresh_from_db()
+    assert notified.delivered_at and not notified.is_parked
     assert Group.objects.count() == 1
 
 
 @pytest.mark.scenario("S25")
-def test_a_delivery_by_hand_that_fails_again_is_tried_again_by_itself(told):
-    Transition.objects.filter(pk=told.pk).update(deliver_after=None, delivery_attempts=10)
+def test_a_delivery_by_hand_that_fails_again_is_tried_again_by_itself(notified):
+    Transition.objects.filter(pk=notified.pk).update(deliver_after=None, delivery_attempts=10)
     with receiver_of("contract_signed", Flaky(1)):
-        assert not transitions.deliver_again(told)
-        told.refresh_from_db()
-        assert told.delivery_attempts == 1
+        assert not transitions.deliver_again(notified)
+        notified.refresh_from_db()
+        assert notified.delivery_attempts == 1
         assert deliver_at(timezone.now() + timedelta(seconds=10)) == 1
 
 
 @pytest.mark.scenario("S25")
-def test_what_was_delivered_is_not_delivered_again_by_hand(told):
+def test_what_was_delivered_is_not_delivered_again_by_hand(notified):
     transitions.deliver_due()
     with hearing() as heard:
-        assert not transitions.deliver_again(told)
+        assert not transitions.deliver_again(notified)
     assert heard == []
 
 
@@ -274,15 +274,15 @@ def test_a_receiver_may_plan_a_charge_and_it_commits_with_the_delivery(wxpay_san
     assert Order.objects.get().reference.startswith("first-")
 
 
-def test_a_receiver_that_speaks_to_wechat_pay_is_told_to_plan_instead(told):
+def test_a_receiver_that_speaks_to_wechat_pay_is_told_to_plan_instead(notified):
     def receiver(sender, row, transition, **kwargs):
         contracts.terminate(row)
 
     with receiver_of("contract_signed", receiver):
         transitions.deliver_due()
-    told.refresh_from_db()
-    assert told.delivery_error.startswith("CalledInTransaction")
-    assert "plan_termination" in told.delivery_error
+    notified.refresh_from_db()
+    assert notified.delivery_error.startswith("CalledInTransaction")
+    assert "plan_termination" in notified.delivery_error
 
 
 @pytest.mark.django_db(transaction=True)
@@ -297,7 +297,7 @@ def test_delivering_inside_a_transaction_is_refused(wxpay_sandbox):
 @pytest.mark.scenario("S24")
 @pytest.mark.django_db(transaction=True)
 def test_a_broker_that_is_down_hinders_no_step_and_beat_delivers(wxpay_sandbox, caplog, monkeypatch):
-    monkeypatch.setattr(wake, "_quiet_until", 0.0)
+    monkeypatch.setattr(queue, "_quiet_until", 0.0)
     down = Celery("down", broker="redis://127.0.0.1:1/0", set_as_current=False)
     down.set_current()
     heard, started = [], time.monotonic()
@@ -320,7 +320,7 @@ def test_a_broker_that_is_down_hinders_no_step_and_beat_delivers(wxpay_sandbox, 
             assert transitions.deliver_due() == Transition.objects.count()
             assert heard == [order.pk]
     finally:
-        assert wake.wait(60)
+        assert queue.wait(60)
         celery_app.set_current()
     assert order.state == "SUCCESS"
     assert "could not queue" in caplog.text

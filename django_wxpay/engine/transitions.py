@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from .. import conf, signals
 from ..models import SUBJECTS, Contract, Order, Refund, Transition
-from . import failures, wake
+from . import failures, queue
 
 logger = logging.getLogger(__name__)
 PAID, DEAD = Order.PAID, Order.DEAD
@@ -60,7 +60,7 @@ def record(row, old, *, source, evidence="", note="", user=None):
         user=user,
     )
     if any(signal.has_listeners(type(row)) for signal in ALL_SIGNALS):
-        wake.after_commit("deliver_transitions")
+        queue.after_commit("deliver_transitions")
     return transition
 
 
@@ -68,10 +68,10 @@ def deliver_due(limit=500):
     """Tell receivers of up to `limit` transitions whose turn has come; returns how many were delivered."""
     delivered = 0
     for _ in range(limit):
-        told = _deliver_next()
-        if told is None:
+        delivered_one = _deliver_next()
+        if delivered_one is None:
             break
-        delivered += told
+        delivered += delivered_one
     return delivered
 
 

@@ -9,7 +9,7 @@ from .. import conf
 from ..client.errors import WxPayError
 from ..models import Discrepancy, Operation
 from . import discrepancies
-from .asks import ASKS, row_of
+from .commands import COMMANDS, row_of
 
 logger = logging.getLogger(__name__)
 State = Operation.State
@@ -36,7 +36,7 @@ def settle(operation, row):
     """
     if operation.sent_at is None and not row.is_final:
         return False
-    verdict = ASKS[operation.action].verdict(row, operation)
+    verdict = COMMANDS[operation.action].verdict(row, operation)
     if verdict is None:
         return False
     in_flight_until = busy_until(operation)

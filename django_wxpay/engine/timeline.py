@@ -8,7 +8,7 @@ from ..models import Discrepancy, Notification, Operation, Transition
 
 
 class Entry(NamedTuple):
-    """One line of the story. kind: asked, told, became, differs. `row` is the row behind it."""
+    """One line of the story. kind: operation, notification, transition or discrepancy; `row` is that row."""
 
     at: datetime
     kind: str
@@ -18,13 +18,13 @@ class Entry(NamedTuple):
 def of(row):
     """The entries of a contract, order or refund, oldest first."""
     asked = Operation.objects.of(row).select_related("requested_by")
-    told = Notification.objects.filter(mchid=row.mchid, subject=row.subject, number=row.number or "")
+    notifications = Notification.objects.filter(mchid=row.mchid, subject=row.subject, number=row.number or "")
     became = Transition.objects.of(row).defer("evidence").select_related("user")
     differs = Discrepancy.objects.filter(about=row.subject, object_id=row.pk).select_related("resolved_by")
     entries = [
-        *(Entry(one.created_at, "asked", one) for one in asked),
-        *(Entry(one.received_at, "told", one) for one in told.defer("body", "headers") if row.number),
-        *(Entry(one.created_at, "became", one) for one in became),
-        *(Entry(one.created_at, "differs", one) for one in differs),
+        *(Entry(one.created_at, "operation", one) for one in asked),
+        *(Entry(one.received_at, "notification", one) for one in notifications.defer("body", "headers") if row.number),
+        *(Entry(one.created_at, "transition", one) for one in became),
+        *(Entry(one.created_at, "discrepancy", one) for one in differs),
     ]
     return sorted(entries, key=attrgetter("at"))
