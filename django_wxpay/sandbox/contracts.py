@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .engine.answers import Refused, Reply, no_content, ok
 from .engine.clock import compact_day, rfc3339
-from .engine.fields import BOTH, Field, integer, moment, query_integer, text, url
+from .engine.fields import BOTH, Field, integer, ip, moment, query_integer, text, url
 from .engine.protocol import WITH_APPIDS, Call, Party
 from .engine.store import Row
 
@@ -29,7 +29,7 @@ _COMMON = (
     Field("expired_time", moment()),
 )
 _OPENID = Field("openid", text(128))
-_CLIENT_IP = Field("user_client_ip", text(32, pattern=r"[0-9A-Fa-f.:]+"))
+_CLIENT_IP = Field("user_client_ip", ip(32))
 _RETURN_URL = Field("return_url", url(query_allowed=True))
 CHANNELS = {
     "miniprogram": (*_COMMON, _OPENID, _CLIENT_IP),
@@ -130,10 +130,10 @@ class Contracts:
         }
 
     def for_deduction(self, party: Party, contract_id: str) -> Row:
-        """Return the contract that a deduction names, or refuse."""
-        contract = self._find(party, contract_id, status=403)
-        if contract["state"] == TERMINATED:
-            raise Refused(403, "NO_AUTH", f"contract {contract_id} is terminated")
+        """Return the contract that a deduction names, or refuse: one that is not the caller's is no other case."""
+        contract = self._owned(party, contract_id)
+        if not contract or contract["state"] == TERMINATED:
+            raise Refused(403, "NO_AUTH", f"contract {contract_id} is not there, or terminated")
         return contract
 
     # What the user does
@@ -239,16 +239,18 @@ class Contracts:
             return {"show_code_url": f"{base}/global/papay/contracts/sessions/show_code?os_session_id={session_id}"}
         return {"sign_url": f"{base}/global/papay/contracts/login?os_session_id={session_id}#wechat_redirect"}
 
-    def _find(self, party: Party, contract_id: str, *, status: int = 404) -> Row:
-        row = self._store.one(
+    def _owned(self, party: Party, contract_id: str) -> Row | None:
+        return self._store.one(
             "SELECT * FROM contracts WHERE contract_id = ? AND mchid = ? AND sub_mchid = ?",
             contract_id,
             party.mchid,
             party.sub_mchid,
         )
-        if not row:
-            raise _not_exist(status)
-        return row
+
+    def _find(self, party: Party, contract_id: str, *, status: int = 404) -> Row:
+        if row := self._owned(party, contract_id):
+            return row
+        raise _not_exist(status)
 
     def _by_code(self, party: Party, out_contract_code: str) -> Row | None:
         return self._store.one(

@@ -13,7 +13,7 @@ from . import special
 from .engine import money
 from .engine.answers import ConnectionClosed, LostAnswer, Refused, Reply, no_content, ok
 from .engine.clock import compact_day, rfc3339
-from .engine.fields import BOTH, Field, currency, group, integer, text, url
+from .engine.fields import BOTH, Field, currency, group, integer, ip, text, url
 from .engine.protocol import WITH_APPIDS, WITH_SUB_MCHID, Call, Party
 from .engine.store import Row
 
@@ -46,7 +46,7 @@ _DEDUCTION = (
     Field("merchant_category_code", text(4, shortest=4, pattern=r"[0-9]{4}"), BOTH),
     Field("contract_id", text(64), BOTH),
     Field("amount", AMOUNT, BOTH),
-    Field("scene_info", group(Field("device_id", text(32)), Field("device_ip", text(45)))),
+    Field("scene_info", group(Field("device_id", text(32)), Field("device_ip", ip()))),
 )
 
 

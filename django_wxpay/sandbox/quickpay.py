@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import special
 from .contracts import phone_openid
-from .engine.answers import CODE_USED_ALREADY, REVERSE_TOO_LATE, Refused, Reply, no_content, ok
+from .engine.answers import CODE_USED_ALREADY, REVERSE_TOO_LATE, Refused, Reply, dump, no_content, ok
 from .engine.clock import china_day
-from .engine.fields import BOTH, Field, Wrong, currency, group, integer, one_of, text
+from .engine.fields import BOTH, Field, Wrong, currency, group, integer, ip, one_of, several, text
 from .engine.protocol import WITH_BOTH, WITH_NUMBERS, Call
 from .engine.store import Row
 from .orders import MICROPAY, NUMBER, REFUND, REVOKED, SUCCESS, USERPAYING
@@ -21,16 +21,31 @@ if TYPE_CHECKING:
 EARLIEST_REVERSAL_SECONDS = 15
 LATEST_REVERSAL_SECONDS = 7 * 86400
 EARLIEST_CLOSE_SECONDS = 300
+LONGEST_DETAIL = 6144
 PAYMENT_CODE = r"1[0-5][0-9]{16}"
 
 
+# Lengths of the parts of `detail` are those of the mainland's page; the global one states none.
+_GOODS = group(
+    Field("goods_id", text(32, pattern=r"[0-9A-Za-z_\-]+"), BOTH),
+    Field("wxpay_goods_id", text(32)),
+    Field("goods_name", text(256)),
+    Field("quantity", integer(1), BOTH),
+    Field("price", integer(0), BOTH),
+)
+_DETAIL = group(Field("cost_price", integer(0)), Field("receipt_id", text(32)), Field("goods_detail", several(_GOODS)))
+_STORE = group(Field("id", text(32)), Field("name", text(256), BOTH), Field("address", text(512), BOTH))
+
+
 def _detail(value: Any) -> Any:
+    """An object, as in the manual's samples, or a list of such, as in its schema."""
     if not isinstance(value, (dict, list)):
         raise Wrong("must be an object")
-    return value
+    if len(dump(value)) > LONGEST_DETAIL:
+        raise Wrong(f"has more than {LONGEST_DETAIL} bytes")
+    return several(_DETAIL)(value) if isinstance(value, list) else _DETAIL(value)
 
 
-_STORE = group(Field("id", text(32)), Field("name", text(256), BOTH), Field("address", text(512)))
 _PAY = (
     *WITH_BOTH,
     Field("description", text(127), BOTH),
@@ -46,8 +61,8 @@ _PAY = (
         "scene_info",
         group(
             Field("device_id", text(32)),
-            Field("device_ip", text(45)),
-            Field("payer_client_ip", text(45)),
+            Field("device_ip", ip()),
+            Field("payer_client_ip", ip()),
             Field("operator_id", text(32)),
             Field("store_info", _STORE),
         ),

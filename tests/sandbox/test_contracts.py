@@ -120,6 +120,7 @@ def test_contracts_of_one_merchant_are_unknown_to_the_other(shop, institution):
     ("field", "value"),
     [
         ("plan_id", "12345"),
+        ("user_client_ip", "192.0.2.256"),
         ("plan_id", True),
         ("out_contract_code", "x" * 33),
         ("out_contract_code", "a b"),

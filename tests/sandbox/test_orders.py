@@ -39,11 +39,22 @@ def test_a_number_charges_once(shop):
 
 def test_an_ended_or_unknown_contract_is_not_charged(shop):
     contract = shop.signed()
-    assert shop.deduct({"contract_id": "999"}, "d0").json()["code"] == "CONTRACT_NOT_EXIST"
     shop.sandbox.contracts.terminate_by_user("c1")
-    answer = shop.deduct(contract, "d1")
-    assert (answer.status_code, answer.json()["code"]) == (403, "NO_AUTH")
+    for number in (contract["contract_id"], "999"):
+        answer = shop.deduct({"contract_id": number}, "d1")
+        assert (answer.status_code, answer.json()["code"]) == (403, "NO_AUTH")
     assert query(shop, "d1").json()["code"] == "ORDER_NOT_EXIST"
+
+
+def test_a_contract_of_another_sub_merchant_is_not_charged(shop, institution):
+    contract = shop.signed()
+    assert institution.deduct(contract, "d1").json()["code"] == "NO_AUTH"
+
+
+@pytest.mark.parametrize("address", ["192.0.2.30", "2001:db8::1", "::ffff:192.0.2.30"])
+def test_addresses_of_both_kinds_are_taken(shop, address):
+    answer = shop.deduct(shop.signed(), "d1", scene_info={"device_ip": address})
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -127,6 +138,10 @@ def test_the_user_pays_on_the_phone(app, shop):
         ("/merchant_category_code", {"merchant_category_code": "57"}),
         ("/notify_url", {"notify_url": "https://shop.example/?a"}),
         ("/scene_info/device_id", {"scene_info": {"device_id": "x" * 33}}),
+        ("/scene_info/device_ip", {"scene_info": {"device_ip": "till-3"}}),
+        ("/scene_info/device_ip", {"scene_info": {"device_ip": "192.0.2.300"}}),
+        ("/scene_info/device_ip", {"scene_info": {"device_ip": "fe80::1%eth0"}}),
+        ("/scene_info/device_ip", {"scene_info": {"device_ip": 3221226014}}),
     ],
 )
 def test_wrong_fields_are_refused_and_named(shop, pointer, change):

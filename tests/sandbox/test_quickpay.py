@@ -54,6 +54,49 @@ def test_a_code_pays_one_order_only(shop):
     assert pay(shop, "q1", code(), total=1).json()["code"] == "OUT_TRADE_NO_USED"
 
 
+TEA = {"goods_id": "tea-1", "wxpay_goods_id": "1001", "goods_name": "Tea", "quantity": 2, "price": 1900}
+STORE = {"id": "0001", "name": "Central", "address": "1 Example Road"}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_all_that_a_till_may_say_is_taken(shop, wrapped):
+    """The manual calls the detail an object in one place and a list in another."""
+    detail = {"cost_price": 3800, "receipt_id": "r-1", "goods_detail": [TEA, {**TEA, "price": 0}]}
+    scene = {"device_ip": "192.0.2.30", "payer_client_ip": "2001:db8::1", "operator_id": "o1", "store_info": STORE}
+    answer = pay(shop, scene_info=scene, detail=[detail] if wrapped else detail, limit_pay="no_credit", goods_tag="A")
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("pointer", "change"),
+    [
+        ("/scene_info/device_ip", {"scene_info": {"device_ip": "1.2.3"}}),
+        ("/scene_info/payer_client_ip", {"scene_info": {"payer_client_ip": "localhost"}}),
+        ("/scene_info/operator_id", {"scene_info": {"operator_id": "x" * 33}}),
+        ("/scene_info/store_info/name", {"scene_info": {"store_info": {"id": "1", "address": "a"}}}),
+        ("/scene_info/store_info/address", {"scene_info": {"store_info": {"id": "1", "name": "a"}}}),
+        ("/scene_info/store_info/id", {"scene_info": {"store_info": {**STORE, "id": "x" * 33}}}),
+        ("/detail", {"detail": "tea"}),
+        ("/detail", {"detail": {"goods_detail": [{**TEA, "goods_name": "x" * 200}] * 30}}),
+        ("/detail/receipt_id", {"detail": {"receipt_id": "x" * 33}}),
+        ("/detail/cost_price", {"detail": {"cost_price": "3800"}}),
+        ("/detail/goods_detail", {"detail": {"goods_detail": []}}),
+        ("/detail/goods_detail", {"detail": {"goods_detail": TEA}}),
+        ("/detail/goods_detail/1/goods_id", {"detail": {"goods_detail": [TEA, {**TEA, "goods_id": "tea 1"}]}}),
+        ("/detail/goods_detail/0/quantity", {"detail": {"goods_detail": [{**TEA, "quantity": 0}]}}),
+        ("/detail/goods_detail/0/price", {"detail": {"goods_detail": [{"goods_id": "a", "quantity": 1}]}}),
+        ("/detail/0/receipt_id", {"detail": [{"receipt_id": ""}]}),
+    ],
+)
+def test_wrong_particulars_are_refused_and_named(shop, pointer, change):
+    answer = pay(shop, **change)
+    assert (answer.status_code, answer.json()["code"], answer.json()["detail"]["field"]) == (
+        400,
+        "PARAM_ERROR",
+        pointer,
+    )
+
+
 @pytest.mark.parametrize("wrong", ["12345", "163456789012345678", "13000000000000000x"])
 def test_what_is_no_payment_code_is_refused(shop, wrong):
     assert pay(shop, auth_code=wrong).json()["code"] == "AUTH_CODE_INVALID"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -115,6 +116,21 @@ def url(longest: int = 256, *, query_allowed: bool = False) -> Check:
     return check
 
 
+def ip(longest: int = 45) -> Check:
+    """An IPv4 or IPv6 address, without a zone."""
+    plain = text(longest, pattern=r"[0-9A-Fa-f.:]+")
+
+    def check(value: Any) -> str:
+        plain(value)
+        try:
+            ip_address(value)
+        except ValueError:
+            raise Wrong("must be an IPv4 or IPv6 address") from None
+        return str(value)
+
+    return check
+
+
 def moment(longest: int = 64) -> Check:
     """RFC 3339 with an offset; returns seconds since the epoch."""
     plain = text(longest)
@@ -145,6 +161,24 @@ def group(*fields: Field) -> Check:
         if not isinstance(value, dict):
             raise Wrong("must be an object")
         return _collect(fields, value, BOTH)
+
+    return check
+
+
+def several(one: Check) -> Check:
+    """A list of at least one."""
+
+    def check(value: Any) -> list[Any]:
+        if not isinstance(value, list) or not value:
+            raise Wrong("must be a list of at least one")
+        clean = []
+        for position, item in enumerate(value):
+            try:
+                clean.append(one(item))
+            except Wrong as wrong:
+                pointer = f"/{position}{wrong.pointer}"
+                raise Wrong(wrong.issue, pointer, wrong.value if wrong.pointer else item) from None
+        return clean
 
     return check
 
