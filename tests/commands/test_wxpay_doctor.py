@@ -1,20 +1,31 @@
 """The doctor: each ailment is named, with what to do about it."""
 
+import os
 import re
+import subprocess
+import sys
 import threading
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
+from pathlib import Path
 
 import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from django.core.management import CommandError, call_command
 
+from django_wxpay import tasks
+from django_wxpay.beat import BEAT_SCHEDULE
+from django_wxpay.checks import surroundings
 from django_wxpay.models import Contract, Notification, PlatformCertificate
+from django_wxpay.services.doctor import project
 
+ROOT = Path(__file__).parents[2]
 CERTIFICATES = "/v3/global/certificates"
 
 
@@ -23,11 +34,12 @@ def wechat(wxpay_sandbox, db):
     return wxpay_sandbox
 
 
-def doctor(*args, merchant="default"):
-    """What it prints, and whether it is content."""
+def doctor(*args, merchant="default", workers=False):
+    """What it prints, and whether it is content. workers: also ask Celery, which takes its time when nobody answers."""
     out = StringIO()
+    skip = [] if workers else ["--skip-workers"]
     try:
-        call_command("wxpay_doctor", "--merchant", merchant, *args, stdout=out, no_color=True)
+        call_command("wxpay_doctor", "--merchant", merchant, *skip, *args, stdout=out, no_color=True)
     except CommandError as error:
         return out.getvalue() + str(error), False
     return out.getvalue(), True
@@ -57,8 +69,9 @@ def test_healthy_merchant(wechat, merchant):
 
 def test_all_merchants_are_examined_when_none_is_named(wechat):
     out = StringIO()
-    call_command("wxpay_doctor", stdout=out)
+    call_command("wxpay_doctor", "--skip-workers", stdout=out)
 
+    assert out.getvalue().count("Project") == 1
     assert "Merchant default" in out.getvalue() and "Merchant institution" in out.getvalue()
 
 
@@ -204,6 +217,96 @@ def test_merchant_that_cannot_be_used_stops_the_examination(wechat, settings):
     told, well = doctor()
 
     assert not well and "nothing else was looked at" in told
+
+
+# What all merchants share
+
+
+MERCHANT = """
+from tests.settings import *
+WXPAY |= {{"MERCHANTS": {{"default": {{
+    "MCHID": "1900000001", "APPID": "wx0123456789abcdef", "PRIVATE_KEY": "/nowhere.pem", "SERIAL_NO": "5157F09EF",
+    "APIV3_KEY": "0123456789abcdef0123456789abcdef", "HOST": "http://127.0.0.1:9",
+}}}}}}
+DATABASES["default"]["NAME"] = {name!r}
+"""
+
+
+def doctor_of_another_process(folder, database):
+    (folder / "shop_settings.py").write_text(MERCHANT.format(name=str(database)))
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    environment |= {"DJANGO_SETTINGS_MODULE": "shop_settings", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "django", "wxpay_doctor", "--skip-workers", "--no-color"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60)
+    return done.stdout + done.stderr, done.returncode
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("empty.sqlite3", "✗ The database 'default' lacks"),
+        ("nowhere/shop.sqlite3", "✗ The database 'default' cannot be asked (OperationalError)"),
+    ],
+)
+def test_database_that_is_not_ready_is_named_before_anything_is_asked(tmp_path, name, says):
+    told, status = doctor_of_another_process(tmp_path, tmp_path / name)
+
+    assert status == 1 and says in told, told
+    assert "Traceback" not in told and "Merchant default" not in told
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Make a Celery app the project's."""
+
+    def choose(**options):
+        app = Celery("shop", set_as_current=False, **options)
+        app.conf.beat_schedule = dict(BEAT_SCHEDULE)
+        monkeypatch.setattr(surroundings, "current_app", app)
+        monkeypatch.setattr(project, "app_or_default", lambda: app)
+        return app
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("broker", "seconds", "why"),
+    [
+        ("redis://:secret@127.0.0.1:9/0", 5, "ConnectionError|OperationalError"),
+        ("redis://:secret@192.0.2.1/0", 0.2, "no answer within 0 seconds|OperationalError"),
+    ],
+)
+def test_broker_that_cannot_be_reached_is_named_in_good_time(wechat, use, monkeypatch, broker, seconds, why):
+    monkeypatch.setattr(project, "BROKER_SECONDS", seconds)
+    use(broker=broker)
+
+    told, well = doctor(workers=True)
+
+    assert not well and re.search(rf"✗ The broker redis://:\*\*@\S+ cannot be reached \(({why})\)", told), told
+    assert "secret" not in told and "All is well" not in told
+
+
+def test_nobody_who_works_is_no_good_health(wechat, use):
+    use(broker="memory://")
+
+    told, well = doctor(workers=True)
+
+    assert well and "✓ The broker memory://" in told
+    assert "! No worker of Celery answered within 2 seconds" in told
+    assert "Nothing failed; see the warnings (" in told and "All is well" not in told
+
+
+@pytest.mark.django_db(transaction=True)  # a worker that starts closes the connections of its process
+def test_worker_is_asked_whether_it_knows_our_tasks(wxpay_sandbox, use):
+    app = use(broker="memory://")
+    assert project.OUR_TASK == tasks.send_operations.name and project.OUR_TASK in app.tasks
+    with start_worker(app, pool="solo", perform_ping_check=False):
+        told, well = doctor(workers=True)
+        assert well and "✓ 1 worker of Celery answered" in told, told
+
+        del app.tasks[project.OUR_TASK]
+        told, well = doctor(workers=True)
+        assert well and "! 1 worker of Celery answered, and none knows the tasks of django_wxpay" in told
 
 
 # The merchant's own certificate
