@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from django_wxpay.client import Client, Identity, KeyRing
+from django_wxpay.client.connections import PooledAdapter
 from django_wxpay.client.statements import COLUMNS, parse_statement
-from django_wxpay.client.transport import PooledAdapter
 
 APIV3_KEY = "0123456789abcdef0123456789abcdef"
 PKCS1, SHA256 = padding.PKCS1v15(), hashes.SHA256()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 import re
 import secrets
@@ -46,6 +47,7 @@ class BaseClient:
     """Speaks for one identity: `request` signs, sends, verifies and decodes. Safe between threads and forks.
 
     host, backup_hosts: base URLs or host names; a backup is tried once, only when no connection came about.
+    connect_timeout: seconds until a connection to one host stands; read_timeout: seconds from then to the answer's end.
     transport: a requests adapter used instead of the network. trust_unsigned_errors: believe refusals (4xx)
     that carry no signature, for services that sign none.
     """
@@ -67,6 +69,8 @@ class BaseClient:
     ) -> None:
         self.identity = identity
         self.keys = keys
+        # Unix seconds; after it nothing begins to be sent. See `Client.before`.
+        self._send_by = math.inf
         self.clock = clock
         self.transport = Transport(
             (host or HOSTS[identity.region], *backup_hosts),
@@ -157,8 +161,9 @@ class BaseClient:
         wechatpay_serial: str = "",
         accept: str = "",
         encoding: str = "",
+        seconds: float | None = None,
     ) -> requests.Response:
-        """Sign and send one request; return the answer with its body unread."""
+        """Sign and send one request; return the answer with its body unread, to be read within ``seconds``."""
         headers = dict(self._headers)
         if serial := wechatpay_serial or self.keys.preferred_serial():
             headers["Wechatpay-Serial"] = serial
@@ -185,7 +190,7 @@ class BaseClient:
             prepared.headers["Authorization"] = self.authorization(method, prepared.path_url, content)
             return prepared
 
-        return self.transport.send(prepare)
+        return self.transport.send(prepare, seconds=seconds, seconds_to_send=lambda: self._send_by - self.clock())
 
     def authorization(self, method: str, target: str, content: bytes) -> str:
         """Return the ``Authorization`` header for a request: method, path with query as sent, body bytes."""

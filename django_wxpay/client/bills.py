@@ -101,7 +101,7 @@ class Bills:
     def _open(self, target: str) -> tuple[requests.Response, str]:
         """Return the answer, its body unread, and the hash it must have, proven by the answer's signature."""
         for last in (False, True):
-            response = self._client.open("GET", target, accept="*/*", encoding="gzip")
+            response = self._client.open("GET", target, accept="*/*", encoding="gzip", seconds=DOWNLOAD_SECONDS)
             if response.status_code != 200:
                 body = self._client.transport.read(response, limit=MAX_ANSWER_BYTES)
                 raise self._refusal(RawAnswer(response.status_code, response.headers, body))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from datetime import datetime
 from functools import cached_property
 
 from .base import BaseClient
@@ -16,6 +18,19 @@ from .settlements import Settlements
 
 class Client(BaseClient):
     """One merchant's client; parameters as `BaseClient` says. Make one per merchant, and keep it."""
+
+    def before(self, moment: datetime) -> Client:
+        """Return this client with a last moment to send: after it no request begins, RequestNotSent is raised instead.
+
+        moment: an aware datetime. It is looked at last when a connection stands, right before the first byte is
+        written; an answer is then waited for as long as ever. Connections, keys and settings are shared.
+        """
+        bound = copy.copy(self)
+        bound._send_by = moment.timestamp()
+        for name, member in vars(Client).items():
+            if isinstance(member, cached_property):
+                vars(bound).pop(name, None)  # it calls through the client without a last moment
+        return bound
 
     @cached_property
     def bills(self) -> Bills:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import ssl
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
-import certifi
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from urllib3 import exceptions as wire
 
+from .connections import Attempt, PooledAdapter
 from .errors import OutcomeUnknown, RequestNotSent
 
-POOL_SIZE = 16
 CHUNK_BYTES = 64 * 1024
 # A connection that slept longer may have been forgotten on the way (NAT, load balancer) without a word; a
 # write into it would end as "unknown" for nothing.
@@ -35,7 +34,7 @@ def base_url(host: str) -> str:
 
 
 def never_sent(error: BaseException) -> bool:
-    """Say whether a failure proves that not one byte of the request reached the other side.
+    """Say whether a failure in an adapter that is not ours proves that not one byte of the request was sent.
 
     Only failures of connecting do: names not resolved, refused, timed out before a connection stood, a server
     certificate that was not accepted. A reset connection proves nothing: the request may have been read.
@@ -64,37 +63,13 @@ def never_sent(error: BaseException) -> bool:
     )
 
 
-class PooledAdapter(HTTPAdapter):
-    """Keep-alive connections that share one TLS context and never retry by themselves.
-
-    requests would load the CA roots again for every new connection, which costs more than the handshake.
-    """
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context or ssl.create_default_context(cafile=certifi.where())
-        super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=0)
-
-    def renewed(self) -> PooledAdapter:
-        """Return an adapter without connections, over the same TLS context."""
-        return PooledAdapter(self._context)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pool over our TLS context."""
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Make the pool behind a proxy over the same TLS context."""
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Leave certificates to the context, which demands valid ones for the right host name."""
-
-
 class Transport:
     """The way to WeChat Pay of one client: its hosts, and in each process its own connections.
 
-    hosts: base URLs, tried in turn, each once, and only while no connection came about. adapter: a requests
-    adapter to use instead of the network. proxies: as requests takes them.
+    hosts: base URLs, tried in turn, each once, and only while no connection came about. connect_timeout: seconds until
+    a connection to one host stands, from resolving its name to TLS. read_timeout: seconds from the first byte sent to
+    the last byte of the answer. adapter: a requests adapter to use instead of the network, which keeps time in its own
+    way. proxies: as requests takes them.
 
     Adapters are used without a `requests.Session`: no environment variable, netrc, cookie or redirect can change
     what is sent, and a call costs about a quarter less.
@@ -130,21 +105,40 @@ class Transport:
             adapter = self._adapters[process] = adapter.renewed()
         return adapter
 
-    def send(self, prepare: Callable[[str], requests.PreparedRequest]) -> requests.Response:
+    def send(
+        self,
+        prepare: Callable[[str], requests.PreparedRequest],
+        *,
+        seconds: float | None = None,
+        seconds_to_send: Callable[[], float] = lambda: math.inf,
+    ) -> requests.Response:
         """Send what ``prepare`` makes for a base URL and return the answer, its body still unread.
 
-        Raises RequestNotSent when no host could be connected to, OutcomeUnknown when it may have arrived.
+        seconds: from the first byte sent to the last byte read (by default the read timeout). seconds_to_send: how
+        long a request may still begin to be sent; asked before each host, and when a connection stands.
+
+        Raises RequestNotSent when no host could be connected to in time, OutcomeUnknown when it may have arrived.
         """
         adapter = self._adapter()
+        connect, read = self._timeout
         failure: BaseException | None = None
         for host in self.hosts:
+            if (left := seconds_to_send()) <= 0:
+                raise RequestNotSent("Its time had passed before it could be sent: nothing was sent.") from failure
             request = prepare(host)
+            attempt = Attempt(
+                connect_seconds=min(connect, left),
+                answer_seconds=read if seconds is None else seconds,
+                idle_seconds=read,
+                in_time=lambda: seconds_to_send() > 0,
+            )
             try:
-                return adapter.send(
-                    request, stream=True, timeout=self._timeout, verify=True, cert=None, proxies=self._proxies
-                )
+                with attempt.running():
+                    return adapter.send(
+                        request, stream=True, timeout=self._timeout, verify=True, cert=None, proxies=self._proxies
+                    )
             except (requests.RequestException, wire.HTTPError, OSError) as error:
-                if not never_sent(error):
+                if attempt.begun if isinstance(adapter, PooledAdapter) else not never_sent(error):
                     # The text of the cause would repeat the URL, whose query may hold an openid.
                     raise OutcomeUnknown(
                         f"{host} gave no answer ({type(error).__name__}): it may have been done. Query first."
@@ -177,6 +171,8 @@ class Transport:
                     raise _unknown(response, "The answer took too long.")
                 yield chunk
             complete = True
+        except (wire.ReadTimeoutError, TimeoutError) as error:
+            raise _unknown(response, "The answer took too long.") from error
         except (requests.RequestException, wire.HTTPError, OSError) as error:
             raise _unknown(response, f"The answer broke off ({type(error).__name__}).") from error
         finally:

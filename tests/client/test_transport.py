@@ -1,14 +1,11 @@
 """Real sockets: hosts that are down, connections that are closed, answers that break off, forks."""
 
 import base64
-import http.server
 import os
 import re
 import socket
 import ssl
-import subprocess
 import threading
-from contextlib import contextmanager
 
 import pytest
 import requests
@@ -17,98 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from requests.exceptions import ProxyError, SSLError
 from urllib3 import exceptions as wire
 
-from django_wxpay.client import Client, KeyRing, transport
+from django_wxpay.client import connections, transport
 from django_wxpay.client.errors import OutcomeUnknown, RequestNotSent
 
-from .wire import PUBLIC_KEY_ID, Reply, key, make_client, make_identity, public_pem, signed
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """A small WeChat Pay on a real port; ``answer(handler)`` may be replaced."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        self.connections = []
-        self.received = []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def answer(self, handler):
-        handler.reply(200, b'{"ok":1}')
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def setup(self):
-        super().setup()
-        self.server.connections.append(self.client_address)
-
-    def handle_any(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.received.append((self.command, self.path, body))
-        self.server.answer(self)
-
-    do_GET = do_POST = handle_any
-
-    def reply(self, status, body, **headers):
-        self.send_response(status)
-        for name, value in (signed(body) | {"Content-Length": str(len(body))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def serving():
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def server():
-    with serving() as running:
-        yield running
-
-
-def closed_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture
-def client_of():
-    """Makes clients without a fake network, and closes their connections."""
-    made = []
-
-    def make(host, **options):
-        options = {"connect_timeout": 2, "read_timeout": 2} | options
-        keys = KeyRing({PUBLIC_KEY_ID: public_pem("platform")})
-        made.append(Client(make_identity(), keys=keys, host=host, **options))
-        return made[-1]
-
-    yield make
-    for client in made:
-        client.close()
-
-
-def post(client):
-    return client.request("POST", "/v3/x", body={"a": 1})
-
+from .sockets import closed_port, post, serving
+from .wire import Reply, key, make_client
 
 # -- hosts
 
@@ -383,28 +293,8 @@ def test_a_redirect_is_not_followed(server, client_of):
 # -- TLS
 
 
-@pytest.fixture(scope="module")
-def tls_files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
-
-
-@pytest.fixture
-def tls_server(tls_files):
-    with serving() as server:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tls_files / "cert.pem", tls_files / "key.pem")
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        yield server
-
-
 def trusting(tls_files):
-    return transport.PooledAdapter(ssl.create_default_context(cafile=tls_files / "cert.pem"))
+    return connections.PooledAdapter(ssl.create_default_context(cafile=tls_files / "cert.pem"))
 
 
 def test_https_works_over_one_connection_with_the_servers_certificate_checked(tls_server, tls_files, client_of):
