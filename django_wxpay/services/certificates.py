@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 PAUSE = timedelta(minutes=1)  # between two refreshes of a merchant, over all processes
 FRESH = timedelta(hours=6)  # WeChat Pay wants the list looked at more often than every 12 hours
 GRACE = timedelta(days=2)  # an outgoing certificate may be used for a day after its end, and clocks differ
-QUICK_SECONDS = 1  # to connect, and again to read: a notification waits for it
+QUICK_SECONDS = 1  # until the last request begins, and again for its answer: a notification waits for it
 
 
 class KeyStore:
@@ -45,7 +45,8 @@ class KeyStore:
         merchant = conf.merchant(alias)
         if not _win_refresh(merchant):
             return None
-        client = conf.quick_client(alias, QUICK_SECONDS)
+        last_moment = timezone.now() + timedelta(seconds=QUICK_SECONDS)
+        client = conf.quick_client(alias, QUICK_SECONDS).before(last_moment)
         try:
             return _download(merchant, client)
         except WxPayError as error:

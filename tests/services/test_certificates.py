@@ -1,6 +1,9 @@
 """The keys that prove WeChat Pay's messages: shared, refreshed sparingly, changed without a deploy."""
 
+import contextlib
 import logging
+import socket
+import time
 from datetime import timedelta
 
 import pytest
@@ -15,6 +18,7 @@ from django_wxpay.exceptions import ProcessingFailed
 from django_wxpay.models import MerchantState, Notification, PlatformCertificate
 from django_wxpay.services import certificates, contracts, notifications
 from django_wxpay.testing import make_contract
+from tests.client.sockets import serving
 from tests.letters import catch, write
 
 pytestmark = pytest.mark.django_db
@@ -138,6 +142,39 @@ def test_a_serial_that_is_no_certificates_asks_nobody(wxpay_sandbox, tell, known
     with pytest.raises(SignatureInvalid):
         letter.receive()
     assert downloads(wxpay_sandbox) == 0
+
+
+@pytest.mark.scenario("S14")
+@pytest.mark.parametrize("resolving", [0.0, 0.8])
+def test_a_message_waits_two_seconds_at_most_for_certificates_however_slow_they_come(
+    wxpay_sandbox, monkeypatch, resolving
+):
+    asked, real = [], socket.getaddrinfo
+
+    def getaddrinfo(host, port, *args, flags=0, **options):
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror("a name")
+        time.sleep(resolving)
+        return real("127.0.0.1", port, *args, **options)
+
+    def answer(handler):
+        asked.append(handler.path)
+        handler.close_connection = True
+        if len(asked) == 1:  # not proven, so it is asked once again, if there is time
+            time.sleep(0.8)
+            handler.reply(200, b'{"data":[]}', **{"Wechatpay-Nonce": "another"})
+            return
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(b"HTTP/1.1 ")
+                time.sleep(0.05)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with serving() as server, configured(HOST=f"http://wechat.test:{server.server_port}", TRANSPORT=None):
+        server.answer = answer
+        started = time.monotonic()
+        assert certificates.KeyStore().refresh("default") is None
+        assert time.monotonic() - started < 2.3
 
 
 # When the download fails
