@@ -9,7 +9,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from . import special
+from . import promotions, special
 from .engine import money
 from .engine.answers import ConnectionClosed, LostAnswer, Refused, Reply, no_content, ok
 from .engine.clock import compact_day, rfc3339
@@ -241,6 +241,7 @@ class Orders:
                 "payer_currency": order["payer_currency"] if paid else None,
                 "exchange_rate": money.exchange_rate(order["currency"]) if paid else None,
             },
+            "promotion_detail": order["promotion"] if paid else None,
         }
 
     def refuse_other_parameters(self, known: Row, asked: dict[str, Any]) -> None:
@@ -268,6 +269,7 @@ class Orders:
     def _make(self, party: Party, asked: dict[str, Any], outcome: special.Payment, **order: Any) -> Row:
         now = self._sandbox.clock.now()
         total, unit = asked["amount"]["total"], asked["amount"].get("currency", DEFAULT_CURRENCY)
+        promotion = promotions.of_payment(outcome.promotion, total, unit, asked.get("detail"))
         transaction_id = f"4200000000{compact_day(now)}{secrets.randbelow(10**10):010d}"
         self._store.run(
             "DELETE FROM orders WHERE mchid = ? AND out_trade_no = ? AND trade_state = ?",
@@ -290,7 +292,7 @@ class Orders:
             device_id=asked.get("scene_info", {}).get("device_id"),
             total=total,
             currency=unit,
-            payer_total=money.charged(total, unit),
+            payer_total=money.charged(total - promotions.worth(promotion), unit),
             payer_currency=money.WALLET,
             rate=money.RATES[unit],
             trade_state=NOTPAY,
@@ -299,6 +301,7 @@ class Orders:
             due_state=outcome.later_state or None,
             special=outcome.number,
             fingerprint=fingerprint(asked),
+            promotion=promotion,
             **order,
         )
         if outcome.state == SUCCESS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from . import special
+from . import promotions, special
 from .engine import money
 from .engine.answers import ConnectionClosed, LostAnswer, Refused, Reply, ok
 from .engine.clock import compact_day, rfc3339
@@ -21,6 +21,8 @@ MAXIMUM_PER_ORDER = 50
 WINDOW_SECONDS = 365 * 86400
 PACE_SECONDS = 60
 DELAY_SECONDS = 2
+# The same list under two names: in a list of refunds the manual calls it otherwise.
+PROMOTIONS, PROMOTIONS_LISTED = "promotion_detail", "refund_detail"
 PROCESSING, ABNORMAL, CLOSED = "PROCESSING", "ABNORMAL", "CLOSED"
 UNSETTLED, RECHARGE = "REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS"
 RECHARGE_BALANCE = 1_000_000_00
@@ -120,7 +122,7 @@ class Refunds:
                 **{name: identity.get(name) for name in ("mchid", "sp_mchid", "sub_mchid")},
                 "out_trade_no": order["out_trade_no"],
                 "amount": {name: order[name] for name in ("total", "currency", "payer_total", "payer_currency")},
-                "data": [self._shown(row) for row in page],
+                "data": [self._shown(row, PROMOTIONS_LISTED) for row in page],
                 "total_num": len(refunds),
                 "current_total_num": len(page),
             }
@@ -140,6 +142,8 @@ class Refunds:
         wait = self._sandbox.clock.delay(outcome.wait or DELAY_SECONDS)
         settles = outcome.status != PROCESSING
         more.setdefault("made_elsewhere", 0)
+        before = sum(row["refund"] for row in self.of_order(order) if row["status"] != CLOSED)
+        promotion = promotions.of_refund(order["promotion"], order["total"], before=before, refund=amount)
         made = self._store.insert(
             "refunds",
             refund_id=f"5030000000{compact_day(now)}{secrets.randbelow(10**11):011d}",
@@ -151,7 +155,8 @@ class Refunds:
             refund=amount,
             total=order["total"],
             currency=order["currency"],
-            payer_refund=money.charged(amount, order["currency"]),
+            payer_refund=money.charged(amount - promotions.worth(promotion, "refund_amount"), order["currency"]),
+            promotion=promotion,
             status=PROCESSING,
             created_at=now,
             due_at=now + wait if settles else None,
@@ -302,17 +307,18 @@ class Refunds:
             },
         }
 
-    def _accepted(self, row: Row) -> dict[str, Any]:
+    def _accepted(self, row: Row, name: str = PROMOTIONS) -> dict[str, Any]:
         return {
             "id": row["refund_id"],
             "out_refund_no": row["out_refund_no"],
             "create_time": rfc3339(row["created_at"]),
             "amount": self._amount(row),
+            name: row["promotion"],
         }
 
-    def _shown(self, row: Row) -> dict[str, Any]:
+    def _shown(self, row: Row, name: str = PROMOTIONS) -> dict[str, Any]:
         return {
-            **self._accepted(row),
+            **self._accepted(row, name),
             "channel": "ORIGINAL",
             "recv_account": "balance",
             "fund_source": row["fund_source"],

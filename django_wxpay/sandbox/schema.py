@@ -1,4 +1,4 @@
-"""The tables of everything that the sandbox remembers."""
+"""The tables of everything that the sandbox remembers. A column that comes later may be NULL: see `engine.store`."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS orders (
     description TEXT, attach TEXT, goods_tag TEXT, merchant_category_code TEXT, device_id TEXT, notify_url TEXT,
     total INTEGER NOT NULL, currency TEXT NOT NULL, payer_total INTEGER, payer_currency TEXT, rate INTEGER,
     trade_state TEXT NOT NULL, created_at REAL NOT NULL, success_at REAL, reversed_at REAL,
-    due_at REAL, due_state TEXT, special INTEGER, fingerprint TEXT NOT NULL,
+    due_at REAL, due_state TEXT, special INTEGER, fingerprint TEXT NOT NULL, promotion TEXT,
     UNIQUE (mchid, out_trade_no));
 CREATE INDEX IF NOT EXISTS orders_due ON orders (due_at);
 CREATE TABLE IF NOT EXISTS refunds (
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS refunds (
     out_trade_no TEXT NOT NULL, out_refund_no TEXT NOT NULL, refund INTEGER NOT NULL, total INTEGER NOT NULL,
     currency TEXT NOT NULL, payer_refund INTEGER, reason TEXT, fund_source TEXT, notify_url TEXT,
     status TEXT NOT NULL, created_at REAL NOT NULL, success_at REAL, due_at REAL, due_status TEXT,
-    due_next TEXT, made_elsewhere INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+    due_next TEXT, made_elsewhere INTEGER NOT NULL, fingerprint TEXT NOT NULL, promotion TEXT,
     UNIQUE (mchid, out_refund_no));
 CREATE INDEX IF NOT EXISTS refunds_by_order ON refunds (transaction_id);
 CREATE INDEX IF NOT EXISTS refunds_due ON refunds (due_at);

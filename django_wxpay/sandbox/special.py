@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .promotions import COUPON, DISCOUNT
+
 PAYMENT_AMOUNTS = 6_660_000
 REFUND_AMOUNTS = 7_770_000
 CODE_PREFIX = "13666600000000"
@@ -20,7 +22,7 @@ class Payment:
 
     refused: status and code of the answer. state: the state the order is left in, "" when no order is made.
     later, later_state: what it becomes by itself. answer: "order", "refused", "cut". first_only: the second try
-    of the same number is an ordinary payment.
+    of the same number is an ordinary payment. promotion: what part of it the payer need not pay.
     """
 
     number: int
@@ -32,6 +34,7 @@ class Payment:
     answer: str = "order"
     first_only: bool = False
     quick_pay_only: bool = False
+    promotion: str = ""
 
     @property
     def amount(self) -> int:
@@ -85,6 +88,8 @@ PAYMENTS = {
         _paying(41, "USERPAYING for ever; the first reversal fails with 500, nothing done"),
         _paying(42, "USERPAYING for ever; the first reversal is done, but answered 500"),
         _paying(43, "USERPAYING for ever; paid in the moment of the first reversal, which is answered 500"),
+        Payment(50, "paid with a coupon: `promotion_detail`, the payer pays a tenth less", promotion=COUPON),
+        Payment(51, "paid with a discount on goods: the same, with `goods_detail`", promotion=DISCOUNT),
     )
 }
 

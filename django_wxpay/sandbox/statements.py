@@ -21,6 +21,7 @@ from .engine.money import RATE_UNIT, RATES, charged, major_text
 from .engine.protocol import MCHID, Call
 from .engine.store import Row
 from .orders import REVOKED
+from .promotions import worth
 from .statement_columns import CHINESE, ENGLISH
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class Statements:
         cells[21] = major_text(-fee(refund["refund"]), unit)
         cells[24], cells[26], cells[28] = major_text(0, unit), "0.00", major_text(0, unit)
         cells[29], cells[30] = "", _rate(order["rate"])
+        cells[14], cells[37] = major_text(0, unit), major_text(worth(refund["promotion"], "refund_amount"), unit)
         cells[31:36] = [
             major_text(refund["refund"], unit),
             order["payer_currency"],
@@ -255,7 +257,7 @@ def _payment_cells(order: Row) -> Cells:
         order["trade_type"],
         REVOKED if state == REVOKED else "SUCCESS",
         "OTHERS",
-        *(unit, zero, unit, zero),
+        *(unit, zero, unit, major_text(worth(order.get("promotion")), unit)),
         *("0", "0", "", ""),
         _one_line(order["description"]),
         _one_line(order["attach"] or ""),

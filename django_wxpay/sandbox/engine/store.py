@@ -12,11 +12,11 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-JSON_COLUMNS = frozenset({"attempts", "options", "fault", "ignored"})
+JSON_COLUMNS = frozenset({"attempts", "options", "fault", "ignored", "promotion"})
 Row = dict[str, Any]
 
 
@@ -37,10 +37,21 @@ class Store:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.executescript(schema)
+        self._catch_up(schema)
 
     def close(self) -> None:
         with self._lock:
             self._closer()
+
+    def _catch_up(self, schema: str) -> None:
+        """Add the columns that a file of an earlier version lacks."""
+        with closing(sqlite3.connect(":memory:")) as fresh:
+            fresh.executescript(schema)
+            for (table,) in fresh.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE TABLE%'").fetchall():
+                known = {row["name"] for row in self._connection.execute(f"PRAGMA table_info({table})")}
+                for _, name, kind, *_ in fresh.execute(f"PRAGMA table_info({table})").fetchall():
+                    if name not in known:
+                        self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
