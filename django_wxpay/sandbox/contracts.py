@@ -309,9 +309,9 @@ class Contracts:
         return compact_day(self._sandbox.clock.now()) + f"{secrets.randbelow(10**digits):0{digits}d}"
 
 
-def phone_openid(appid: str) -> str:
-    """Return the openid of the one user whose phone the sandbox plays; as always, another one per appid."""
-    digest = hashlib.sha256(f"sandbox phone user {appid}".encode()).digest()
+def phone_openid(appid: str, *, user: str = "") -> str:
+    """Return the openid of the one user whose phone the sandbox plays, or of another; another one per appid."""
+    digest = hashlib.sha256(f"sandbox phone user {appid} {user}".strip().encode()).digest()
     return "o" + b64encode(digest, altchars=b"-_").decode()[:27]
 
 

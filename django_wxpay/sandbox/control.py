@@ -177,8 +177,11 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     @control.post("/settlements")
     def settlement() -> Response:
         given = _given()
+        if "split_percent" in given:
+            sandbox.settlements.split(_number(given["split_percent"], "split_percent"))
+            return _json({"split_percent": given["split_percent"]}, 201)
         if not isinstance(given.get("record"), dict):
-            raise _wrong("give record, as the API shows it, and mchid")
+            raise _wrong("give record, as the API shows it, and mchid; or split_percent")
         mchid, sub_mchid = str(given.get("mchid", "")), str(given.get("sub_mchid", ""))
         sandbox.settlements.add(given["record"], mchid=mchid, sub_mchid=sub_mchid)
         return _json(given["record"], 201)

@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from . import promotions, special
+from .contracts import phone_openid
 from .engine import money
 from .engine.answers import ConnectionClosed, LostAnswer, Refused, Reply, no_content, ok
 from .engine.clock import compact_day, rfc3339
@@ -217,9 +218,6 @@ class Orders:
     def shown(self, order: Row) -> dict[str, Any]:
         """Return the order as answers and notifications show it."""
         paid = order["success_at"] is not None
-        payer = {"openid": order["openid"]} if not order["sub_mchid"] else {"sp_openid": order["openid"]}
-        if order["sub_appid"]:
-            payer = {"sub_openid": order["openid"]}
         number = "transaction_id" if order["product"] == PAPAY else "id"
         return {
             **self._sandbox.identity(order),
@@ -233,7 +231,7 @@ class Orders:
             "trade_state_desc": DESCRIPTIONS[order["trade_state"]],
             "merchant_category_code": order["merchant_category_code"],
             "contract_id": order["contract_id"],
-            "payer": payer if order["openid"] else None,
+            "payer": _payer(order) if order["openid"] else None,
             "amount": {
                 "total": order["total"],
                 "currency": order["currency"],
@@ -309,6 +307,17 @@ class Orders:
         else:
             self._store.update("orders", "transaction_id", transaction_id, trade_state=outcome.state)
         return self.get(transaction_id)
+
+
+def _payer(order: Row) -> dict[str, str]:
+    """Return the payer's openids: an institution's payer has one under each of the two appids."""
+    if not order["sub_mchid"]:
+        return {"openid": order["openid"]}
+    if not order["sub_appid"]:
+        return {"sp_openid": order["openid"]}
+    is_phones = order["openid"] == phone_openid(order["sub_appid"])
+    sp_openid = phone_openid(order["appid"], user="" if is_phones else order["openid"])
+    return {"sp_openid": sp_openid, "sub_openid": order["openid"]}
 
 
 def fingerprint(asked: dict[str, Any]) -> str:

@@ -55,8 +55,9 @@ class Settlements:
     def records(self, mchid: str, sub_mchid: str = "") -> list[dict[str, Any]]:
         """Return all batches of a merchant, oldest first: what happened, then what was added by hand."""
         today = china_day(self._sandbox.clock.now())
+        percent = int(self._store.setting("split_percent", 0))
         made = [
-            _record(day, currency, sub_mchid, sums, paid_out=day + PAID_OUT_AFTER <= today)
+            _record(day, currency, sub_mchid, sums, paid_out=day + PAID_OUT_AFTER <= today, split_percent=percent)
             for (day, currency), sums in sorted(self._sums(mchid, sub_mchid).items())
         ]
         by_hand = [
@@ -72,6 +73,12 @@ class Settlements:
             raise Refused(400, "PARAM_ERROR", "mchid is not known here")
         known = self._store.setting("settlements", [])
         self._store.set_setting("settlements", [*known, {"mchid": mchid, "sub_mchid": sub_mchid, "record": record}])
+
+    def split(self, percent: int) -> None:
+        """Show this part of each batch as profit shared with others, beside the amounts, which stay; 0: none."""
+        if not 0 <= percent <= 100:
+            raise Refused(400, "PARAM_ERROR", "split_percent is 0 to 100")
+        self._store.set_setting("split_percent", percent)
 
     def _sums(self, mchid: str, sub_mchid: str) -> dict[tuple[date, str], dict[str, int]]:
         sums: dict[tuple[date, str], dict[str, int]] = defaultdict(lambda: {"pay": 0, "refund": 0, "fee": 0})
@@ -89,26 +96,38 @@ class Settlements:
         return sums
 
 
-def _record(day: date, currency: str, sub_mchid: str, sums: dict[str, int], *, paid_out: bool) -> dict[str, Any]:
+def _record(
+    day: date, currency: str, sub_mchid: str, sums: dict[str, int], *, paid_out: bool, split_percent: int
+) -> dict[str, Any]:
     net = sums["pay"] - sums["refund"]
-    worth = net - sums["fee"]
     payout = (day + PAID_OUT_AFTER).strftime("%Y%m%d")
+    amount = {
+        **_due(net - sums["fee"], paid_out=paid_out),
+        "currency": currency,
+        "pay": sums["pay"],
+        "refund": sums["refund"],
+        "net": net,
+        "fee": sums["fee"],
+    }
     return {
         "batch_id": f"{payout}{sorted(RATES).index(currency) + 1:03d}{sub_mchid[-4:]}" if paid_out else None,
         "settlement_date": payout if paid_out else None,
         "trade_start_date": day.strftime("%Y%m%d"),
         "trade_end_date": day.strftime("%Y%m%d"),
-        "amount": {
-            "settled": worth if paid_out else 0,
-            "unsettle": 0 if paid_out else worth,
-            "currency": currency,
-            "pay": sums["pay"],
-            "refund": sums["refund"],
-            "net": net,
-            "fee": sums["fee"],
-        },
+        "amount": amount,
+        "split_amount": _split(amount, split_percent, paid_out=paid_out) if split_percent else None,
         "wallet_region": "CHINA_MAINLAND",
     }
+
+
+def _split(amount: dict[str, Any], percent: int, *, paid_out: bool) -> dict[str, Any]:
+    part = {name: amount[name] * percent // 100 for name in ("pay", "refund")}
+    worth = (amount["settled"] + amount["unsettle"]) * percent // 100
+    return {**_due(worth, paid_out=paid_out), "currency": amount["currency"], **part}
+
+
+def _due(worth: int, *, paid_out: bool) -> dict[str, int]:
+    return {"settled": worth if paid_out else 0, "unsettle": 0 if paid_out else worth}
 
 
 def _days(asked: dict[str, Any]) -> tuple[str, str]:

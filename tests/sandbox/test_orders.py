@@ -20,12 +20,27 @@ def test_a_deduction_is_paid_at_once_and_told(any_shop, mailbox):
     assert (order["trade_state"], order["trade_type"], order["attach"]) == ("SUCCESS", "AUTH", "m42")
     assert order["amount"]["total"] == 3800 and order["amount"]["payer_total"] == 3496
     assert order["contract_id"] == contract["contract_id"]
-    assert ("openid" in order["payer"]) == (shop.mode == "direct")
+    assert list(order["payer"]) == (["openid"] if shop.mode == "direct" else ["sp_openid", "sub_openid"])
     assert query(shop, "d1").json() == order
     assert shop.get(f"{PAPAY}/{order['transaction_id']}", **shop.sub).json() == order
     shop.sandbox.deliver_due()
     assert mailbox.types[-1] == "TRANSACTION.SUCCESS"
     assert mailbox.message(shop) == order
+
+
+def test_a_payer_has_another_openid_under_each_appid(institution):
+    contract = institution.signed("c1", openid="o-under-sub-appid")
+    payer = institution.deduct(contract, "d1").json()["payer"]
+    assert payer["sub_openid"] == "o-under-sub-appid" != payer["sp_openid"]
+    assert institution.deduct(contract, "d2").json()["payer"] == payer
+    other = institution.signed("c2", openid="o-other")
+    assert institution.deduct(other, "d3").json()["payer"]["sp_openid"] != payer["sp_openid"]
+
+
+def test_without_a_sub_appid_the_openid_is_the_institutions(institution):
+    del institution.merchant["sub_appid"]
+    contract = institution.signed("c1", openid="o-under-sp-appid")
+    assert institution.deduct(contract, "d1").json()["payer"] == {"sp_openid": "o-under-sp-appid"}
 
 
 def test_a_number_charges_once(shop):

@@ -71,3 +71,20 @@ def test_records_can_be_added_by_hand(app, shop):
     body = {"mchid": shop.mchid, "record": record}
     assert app.test_client().post("/_sandbox/settlements", json=body).status_code == 201
     assert ask(shop).json()["data"] == [record]
+
+
+def test_profit_sharing_is_shown_beside_each_batch(app, traded):
+    """The part for others moves from waiting to paid out with its batch."""
+    assert "split_amount" not in ask(traded, "UNSETTLE").json()["data"][0]
+    assert app.test_client().post("/_sandbox/settlements", json={"split_percent": 10}).status_code == 201
+    (waiting,) = [one for one in ask(traded, "UNSETTLE").json()["data"] if one["amount"]["currency"] == "HKD"]
+    assert waiting["split_amount"] == {"settled": 0, "unsettle": 277, "currency": "HKD", "pay": 380, "refund": 100}
+    traded.sandbox.advance(2 * 86400)
+    (paid_out,) = [one for one in ask(traded).json()["data"] if one["amount"]["currency"] == "HKD"]
+    assert (paid_out["split_amount"]["settled"], paid_out["split_amount"]["unsettle"]) == (277, 0)
+    assert {**paid_out["amount"], "settled": 0, "unsettle": 2772} == waiting["amount"]
+
+
+@pytest.mark.parametrize("wrong", [{}, {"record": "x"}, {"split_percent": 101}, {"split_percent": "x"}])
+def test_what_is_no_settlement_is_refused(app, wrong):
+    assert app.test_client().post("/_sandbox/settlements", json=wrong).status_code == 400
