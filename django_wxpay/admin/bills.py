@@ -13,13 +13,12 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import conf
 from ..models import Bill, Discrepancy
 from ..services import attention, bills
 from .actions import StaffAction
 from .base import badge, link_to
 from .fetches import DayField, Fetch, Fetched, FetchingAdmin, MerchantForm
-from .filters import MerchantFilter
+from .filters import MerchantFilter, month
 from .filters import attention as attention_filter
 from .objects import Part
 from .outcomes import Done
@@ -52,6 +51,10 @@ def _outcome(bill):
         )
     if bill.state == State.NO_STATEMENT:
         return messages.SUCCESS, gettext("%(day)s was an empty day: WeChat Pay has no statement of it.")
+    if bill.next_try_at is None:
+        return messages.ERROR, gettext(
+            "The statement of %(day)s cannot be fetched, and is not tried again. Reason: %(error)s"
+        )
     if bill.state == State.PENDING:
         return messages.INFO, gettext(
             "The statement of %(day)s is not there yet. It is tried again by itself (%(again_at)s). Reason: %(error)s"
@@ -71,9 +74,9 @@ class DownloadAgain(StaffAction):
     list_heading = _("Download these statements again?")
 
     def why_not(self, row):
-        if row.bill_date < bills.china_today() - timedelta(days=bills.REACH_DAYS):
+        if not bills.is_in_reach(row):
             return _("WeChat Pay keeps statements for 180 days: this one is there no more.")
-        return "" if row.merchant in conf.aliases() else _("Its merchant is not in the settings any more.")
+        return "" if bills.has_merchant(row) else _("Its merchant is not in the settings any more.")
 
     def facts(self, row):
         return [
@@ -92,14 +95,14 @@ class DownloadAgain(StaffAction):
         ]
 
     def perform(self, row, asked, *, reference, by):
-        bill = bills.download_statement(row.bill_date, sub_mchid=row.sub_mchid, merchant=row.merchant, again=True)
+        bill = bills.download_again(row)
         return Done(*in_words(bill), bill)
 
     def list_facts(self, row, asked):
         return badge(row.state, row.get_state_display())
 
     def plan(self, row, asked, *, reference, by):
-        bill = bills.plan_statement(row.bill_date, sub_mchid=row.sub_mchid, merchant=row.merchant, again=True)
+        bill = bills.plan_again(row)
         return Done(messages.SUCCESS, _("A worker fetches it, one day after the other."), bill)
 
 
@@ -181,11 +184,11 @@ class BillAdmin(FetchingAdmin):
     list_display = ["bill_date", "whose", "state_badge", "rows_shown", "size_shown", "error_shown", "next_try_at"]
     list_filter = [
         attention_filter(missing=(_("missing for a day"), attention.missing_bills)),
+        month("bill_date"),
         "state",
         MerchantFilter,
         "bill_date",
     ]
-    date_hierarchy = "bill_date"
     search_fields = ["sub_mchid__exact", "mchid__exact", "sha1__exact"]
     search_help_text = _("Whole values: a merchant number, or the SHA-1 of a file.")
 

@@ -27,6 +27,7 @@ _MOST_JOINED_LINES = 32
 # How a row begins, whatever is before it: two of these in what should be one row are two rows.
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY_CELL = re.compile(f"`{_DAY.pattern}")
+_TIME = re.compile(rf"{_DAY.pattern} [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}")
 _FIGURE = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _COUNT_OF_ROWS = "总交易单数"
 
@@ -127,8 +128,11 @@ class StatementRow:
     @property
     def trade_time(self) -> datetime:
         """When it was paid."""
+        text = self["trade_time"]
         try:
-            return datetime.strptime(self["trade_time"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=CHINA)
+            if not _TIME.fullmatch(text):
+                raise ValueError
+            return datetime.fromisoformat(text).replace(tzinfo=CHINA)
         except ValueError:
             raise self._corrupt("trade_time", "a time such as 2026-03-01 12:00:09") from None
 

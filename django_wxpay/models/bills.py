@@ -1,4 +1,8 @@
-from django.core.files.storage import storages
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.core.files.storage import Storage, storages
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -6,17 +10,17 @@ from django.utils.translation import gettext_lazy as _
 STORAGE = "wxpay_bills"
 
 
-def bill_storage():
+def bill_storage() -> Storage:
     """Where bills are kept: `STORAGES["wxpay_bills"]`, else the default one. They name openids: keep it private."""
     return storages[STORAGE if STORAGE in storages.backends else "default"]
 
 
-def bill_path(bill, filename):
+def bill_path(bill: Bill, filename: str) -> str:
     return f"wxpay/bills/{bill.mchid}/{filename}"
 
 
 class BillQuerySet(models.QuerySet):
-    def due(self, now=None):
+    def due(self, now: datetime | None = None) -> BillQuerySet:
         """Bills that are still to be fetched and whose time has come."""
         return self.filter(next_try_at__lte=now or timezone.now())
 
@@ -68,9 +72,9 @@ class Bill(models.Model):
         ]
         permissions = [("download_bill", _("Can download bills"))]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.mchid} {self.sub_mchid} {self.bill_date}".replace("  ", " ")
 
     @property
-    def has_file(self):
+    def has_file(self) -> bool:
         return self.state in (self.State.DOWNLOADED, self.State.RECONCILED)

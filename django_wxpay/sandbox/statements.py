@@ -50,8 +50,21 @@ ERRORS = {
     "summary": "a second header and a line of totals at the end",
     "newline_in_name": "the first goods name holds a line break",
     "not_utf8": "GB18030 instead of UTF-8",
+    "other_merchant": "the rows are another merchant's, rightly hashed",
+    "other_sub_merchant": "the rows are another sub-merchant's, rightly hashed",
+    "other_day": "the rows are of another day, rightly hashed",
+    "early_refunds": "refunds tell an earlier day, as that of their payment",
+    "odd_currency": "the currency is no code in use",
     "creating": "400 STATEMENT_CREATING",
     "none": "400 NO_STATEMENT_EXIST although there were payments",
+}
+EARLY_DAY = "2020-01-01"
+# Error -> a place in the row, and what stands over its beginning.
+ALTERED = {
+    "other_merchant": (2, "1999999999"),
+    "other_sub_merchant": (3, "1999999998"),
+    "other_day": (0, EARLY_DAY),
+    "odd_currency": (23, "???"),
 }
 
 _QUERY = (
@@ -271,6 +284,11 @@ def _payment_cells(order: Row) -> Cells:
 
 
 def _line(cells: Cells, error: str) -> str:
+    if error in ALTERED:
+        place, value = ALTERED[error]
+        cells = [*cells[:place], value + cells[place][len(value) :], *cells[place + 1 :]]
+    if error == "early_refunds" and cells[9] == "REFUND":
+        cells = [EARLY_DAY + cells[0][len(EARLY_DAY) :], *cells[1:]]
     return ",".join("`" + cell for cell in _rearranged(cells, error, "0"))
 
 

@@ -61,9 +61,13 @@ def expiring_certificates():
 
 
 def missing_bills():
-    """Statements that are not there though they are a day late: an unknown layout, say, mends itself never."""
+    """Statements that are tried again and again though they are a day late: an unknown layout, say, stays unknown.
+
+    What was given up and matters is an open discrepancy instead.
+    """
     late = bills.china_today() - timedelta(days=2)
-    return Bill.objects.filter(state__in=(Bill.State.PENDING, Bill.State.FAILED), bill_date__lte=late)
+    missing = Bill.objects.filter(state__in=(Bill.State.PENDING, Bill.State.FAILED), bill_date__lte=late)
+    return missing.filter(next_try_at__isnull=False)  # by its index
 
 
 def troubled_merchants():

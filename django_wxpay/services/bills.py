@@ -3,18 +3,29 @@
 import gzip
 import logging
 import tempfile
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from zoneinfo import ZoneInfo
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
 from django.db.models import F
 from django.utils import timezone
 
 from .. import conf
-from ..client.bills import parse_statement
-from ..client.errors import BillNotReady, InvalidField, NoStatement, WxPayError
-from ..engine import discrepancies, failures, queue, transactions
+from ..client import fields
+from ..client.bills import DownloadedStatement, StatementRow, parse_statement
+from ..client.errors import (
+    BillCorrupt,
+    BillNotReady,
+    InvalidField,
+    NoStatement,
+    OutcomeUnknown,
+    RateLimited,
+    WxPayError,
+)
+from ..engine import discrepancies, failures, queue, remote, transactions
 from ..models import Bill, Discrepancy, Order, Refund
 
 logger = logging.getLogger(__name__)
@@ -26,9 +37,10 @@ REACH_DAYS = 180
 CATCH_UP_DAYS = 7
 SOONEST, LATEST = timedelta(minutes=5), timedelta(hours=6)
 LEASE = timedelta(minutes=40)  # longer than any download may take
+BATCH = timedelta(minutes=10)
 
 
-def download_statement(bill_date, *, sub_mchid="", merchant="default", again=False):
+def download_statement(bill_date: date, *, sub_mchid: str = "", merchant: str = "default", again: bool = False) -> Bill:
     """Fetch the statement of a China day now and keep it, gzipped; returns the `Bill`.
 
     bill_date: a date in China, yesterday or before, at most 180 days back. sub_mchid (institution mode): only this
@@ -42,78 +54,121 @@ def download_statement(bill_date, *, sub_mchid="", merchant="default", again=Fal
     Source: APIv3 manual, "Download reconciliation file", GET /v3/global/statements.
     """
     transactions.refuse_inside("bills.download_statement outside of atomic()")
-    config = conf.merchant(merchant)
-    _check_day(bill_date)
-    bill = _bill_of(config, bill_date, sub_mchid)
-    if bill.has_file and not again:
-        return bill
+    bill = _wanted(bill_date, sub_mchid, merchant)
+    return bill if bill.has_file and not again else download_again(bill)
+
+
+def download_again(bill: Bill) -> Bill:
+    """Fetch a bill's file now, as the merchant that the row belongs to; returns the row as it is then.
+
+    Ends as `download_statement` does. Raises CalledInTransaction.
+    """
+    transactions.refuse_inside("bills.download_again outside of atomic()")
     _download(bill)
     bill.refresh_from_db()
     return bill
 
 
-def plan_statement(bill_date, *, sub_mchid="", merchant="default", again=False):
+def plan_statement(bill_date: date, *, sub_mchid: str = "", merchant: str = "default", again: bool = False) -> Bill:
     """Write down that the statement of a China day is wanted; `download_due_bills` fetches it.
 
     Takes what `download_statement` takes. Returns the `Bill`, with nothing planned when we have it. Joins the
     caller's transaction; nothing is sent here. Raises InvalidField.
     """
-    config = conf.merchant(merchant)
-    _check_day(bill_date)
-    bill = _bill_of(config, bill_date, sub_mchid)
-    if again or not bill.has_file:
-        bill.next_try_at = timezone.now()
-        Bill.objects.filter(pk=bill.pk).update(next_try_at=bill.next_try_at)
-        queue.after_commit("download_due_bills")
+    bill = _wanted(bill_date, sub_mchid, merchant)
+    return bill if bill.has_file and not again else plan_again(bill)
+
+
+def plan_again(bill: Bill) -> Bill:
+    """Write down that a bill's file is to be fetched. Joins the caller's transaction; nothing is sent here."""
+    bill.next_try_at = timezone.now()
+    Bill.objects.filter(pk=bill.pk).update(next_try_at=bill.next_try_at)
+    queue.after_commit("download_due_bills")
     return bill
 
 
-def download_due(limit=20):
-    """Fetch yesterday's from 10:15 in China on, and what is still missing; returns how many were tried."""
+def download_due(limit: int = 200) -> int:
+    """Fetch yesterday's from 10:15 in China on, and what is still missing; returns how many were tried.
+
+    An institution's file holds the rows of all its sub-merchants; one sub-merchant's own is fetched only where
+    somebody asked for it. Stops after ten minutes, and leaves a merchant that gives no answer: the next tick goes on.
+    """
     now = timezone.now()
-    for alias in conf.aliases():
-        config = conf.merchant(alias)
-        if config.region == "global":
-            for day in _days_to_have(now):
-                _bill_of(config, day, "")
-    tried = 0
-    for bill in Bill.objects.due(now).order_by("bill_date")[:limit]:
-        if Bill.objects.due(now).filter(pk=bill.pk).update(next_try_at=now + LEASE):
-            _download(bill)
+    _want_days(now)
+    tried, silent = 0, set(remote.slowed())
+    for bill in Bill.objects.due(now).order_by("next_try_at")[:limit]:
+        if timezone.now() >= now + BATCH:
+            break
+        if bill.mchid not in silent and _take(bill):
             tried += 1
+            if isinstance(_download(bill), (OutcomeUnknown, RateLimited)):
+                silent.add(bill.mchid)
     return tried
 
 
-def rows(bill):
+def _take(bill: Bill) -> bool:
+    """Whether this process is the one that fetches it now."""
+    now = timezone.now()
+    return bool(Bill.objects.due(now).filter(pk=bill.pk).update(next_try_at=now + LEASE))
+
+
+def is_in_reach(bill: Bill) -> bool:
+    """Whether WeChat Pay still has the file of that day: it keeps 180."""
+    return bill.bill_date >= china_today() - timedelta(days=REACH_DAYS)
+
+
+def has_merchant(bill: Bill) -> bool:
+    """Whether the settings have the merchant that the bill belongs to, under its alias."""
+    try:
+        return bool(remote.merchant_of(bill))
+    except ImproperlyConfigured:
+        return False
+
+
+def rows(bill: Bill) -> Iterator[StatementRow]:
     """Yield the rows of a kept statement (`client.bills.StatementRow`), read from storage as they are asked for."""
     with bill.file.open("rb") as file:
         yield from parse_statement(file)
 
 
-def china_today(now=None):
+def china_today(now: datetime | None = None) -> date:
     """The present day in China."""
     return timezone.localtime(now or timezone.now(), CHINA).date()
 
 
-def _check_day(day):
-    today = china_today()
+def _wanted(day: date, sub_mchid: str, alias: str) -> Bill:
+    config = conf.merchant(alias)
     if not isinstance(day, date) or isinstance(day, datetime):
         raise InvalidField("bill_date must be a date.", field="bill_date")
-    if day >= today:
-        raise InvalidField(f"bill_date must be before today in China, {today}.", field="bill_date")
-    if day < today - timedelta(days=REACH_DAYS):
+    if day >= china_today():
+        raise InvalidField(f"bill_date must be before today in China, {china_today()}.", field="bill_date")
+    _check_reach(day)
+    if sub_mchid and not config.is_institution:
+        raise InvalidField("sub_mchid has no meaning in direct mode.", field="sub_mchid")
+    return _bill_of(config, day, fields.mchid("sub_mchid", sub_mchid, required=False))
+
+
+def _check_reach(day: date) -> None:
+    if day < china_today() - timedelta(days=REACH_DAYS):
         raise InvalidField(
             f"bill_date is more than {REACH_DAYS} days ago: WeChat Pay has it no more.", field="bill_date"
         )
 
 
-def _days_to_have(now):
+def _want_days(now: datetime) -> None:
     here = timezone.localtime(now, CHINA)
     last = here.date() - timedelta(days=1 if here.time() >= READY_AT else 2)
-    return [last - timedelta(days=back) for back in range(CATCH_UP_DAYS)]
+    for alias in conf.aliases():
+        try:
+            config = conf.merchant(alias)
+        except ImproperlyConfigured as error:
+            logger.warning("no bills wanted merchant=%s: %s", alias, error)
+            continue
+        for back in range(CATCH_UP_DAYS if config.region == "global" else 0):
+            _bill_of(config, last - timedelta(days=back), "")
 
 
-def _bill_of(config, day, sub_mchid):
+def _bill_of(config: conf.Merchant, day: date, sub_mchid: str) -> Bill:
     bill, _ = Bill.objects.get_or_create(
         mchid=config.mchid,
         sub_mchid=sub_mchid,
@@ -121,6 +176,9 @@ def _bill_of(config, day, sub_mchid):
         bill_date=day,
         defaults={"merchant": config.alias, "next_try_at": timezone.now()},
     )
+    if bill.merchant != config.alias:  # the same merchant, under another name now
+        bill.merchant = config.alias
+        Bill.objects.filter(pk=bill.pk).update(merchant=config.alias)
     return bill
 
 
@@ -130,44 +188,58 @@ class _Counted(NamedTuple):
     refunds: int
 
 
-def _download(bill):
-    """One attempt; its outcome is on the row."""
+def _download(bill: Bill) -> Exception | None:
+    """One attempt; its outcome is on the row. Returns what went wrong."""
     Bill.objects.filter(pk=bill.pk).update(attempts=F("attempts") + 1)
     try:
+        _check_reach(bill.bill_date)
         _fetch(bill)
-    except NoStatement as error:
-        _no_statement(bill, error)
-    except BillNotReady as error:
-        _later(bill, State.PENDING, error)
-    except WxPayError as error:
-        _later(bill, State.FAILED, error)
     except Exception as error:
-        failures.log(logger, error, "bill broke merchant=%s date=%s", bill.merchant, bill.bill_date)
+        _note(bill, error)
+        return error
+    return None
+
+
+def _note(bill: Bill, error: Exception) -> None:
+    if isinstance(error, NoStatement):
+        _no_statement(bill, error)
+    elif isinstance(error, BillNotReady):
+        _later(bill, State.PENDING, error)
+    elif isinstance(error, InvalidField):
+        _give_up(bill, error)
+    else:
+        if not isinstance(error, (WxPayError, ImproperlyConfigured)):
+            failures.log(logger, error, "bill broke merchant=%s date=%s", bill.merchant, bill.bill_date)
         _later(bill, State.FAILED, error)
 
 
-def _fetch(bill):
+def _fetch(bill: Bill) -> None:
     """Into a temporary file, through all checks, and only then into the storage."""
-    client = conf.client(bill.merchant)
     with tempfile.TemporaryFile() as kept:
-        with gzip.GzipFile(fileobj=kept, mode="wb", mtime=0) as sink:
+        with remote.client_of(bill) as client, gzip.GzipFile(fileobj=kept, mode="wb", mtime=0) as sink:
             proven = client.bills.download_statement(date=bill.bill_date, sub_mchid=bill.sub_mchid, sink=sink)
         kept.seek(0)
-        counted = _count(kept)
+        counted = _count(bill, kept)
         kept.seek(0)
         _keep(bill, proven, counted, kept)
 
 
-def _count(file):
-    """Read every line once: a layout we do not know, or a line that is cut, is found before anything is stored."""
-    rows = refunds = 0
-    for row in parse_statement(file):
-        rows += 1
-        refunds += row.is_refund
-    return _Counted(rows, rows - refunds, refunds)
+def _count(bill: Bill, file: IO[bytes]) -> _Counted:
+    """Read every line once, with what will be compared: what we cannot read, or is not ours, is not stored."""
+    statement = parse_statement(file)
+    one_sub = bill.sub_mchid and "sub_mchid" in statement.columns
+    for row in statement:
+        if row.mchid != bill.mchid or (one_sub and row.sub_mchid != bill.sub_mchid):
+            raise BillCorrupt(f"Line {row.line}: a row of another merchant, {row.mchid} {row.sub_mchid}.")
+        day = row.trade_time.date()
+        # Whether the row of a refund tells when it was made or when the order was paid, nobody promises.
+        if day > bill.bill_date or (day < bill.bill_date and row.trade_state == "SUCCESS"):
+            raise BillCorrupt(f"Line {row.line}: a row of another day, {day}.")
+        row.amount("refund_amount" if row.is_refund else "amount_total")
+    return _Counted(statement.rows, statement.rows - statement.refunds, statement.refunds)
 
 
-def _keep(bill, proven, counted, file):
+def _keep(bill: Bill, proven: DownloadedStatement, counted: _Counted, file: IO[bytes]) -> None:
     known = bill.file.name
     name = f"{bill.bill_date:%Y%m%d}-statement{bill.sub_mchid and '-' + bill.sub_mchid}-{proven.sha1[:8]}.csv.gz"
     if not (bill.has_file and bill.sha1 == proven.sha1 and bill.file.storage.exists(known)):
@@ -189,7 +261,7 @@ def _keep(bill, proven, counted, file):
     logger.info("bill downloaded merchant=%s date=%s rows=%s", bill.merchant, bill.bill_date, counted.rows)
 
 
-def _no_statement(bill, error):
+def _no_statement(bill: Bill, error: NoStatement) -> None:
     """An empty day has no file. Believed from the next afternoon on, unless we had payments that day."""
     now = timezone.now()
     believed_at = datetime.combine(bill.bill_date + timedelta(days=1), EMPTY_AT, CHINA)
@@ -198,13 +270,13 @@ def _no_statement(bill, error):
     elif _had_business(bill):
         _later(bill, State.PENDING, error)
         if now > believed_at + timedelta(days=1):
-            _tell_missing(bill)
+            _tell_missing(bill, "no statement")
     else:
         Bill.objects.filter(pk=bill.pk).update(state=State.NO_STATEMENT, error="", next_try_at=None, downloaded_at=now)
         logger.info("bill empty merchant=%s date=%s", bill.merchant, bill.bill_date)
 
 
-def _had_business(bill):
+def _had_business(bill: Bill) -> bool:
     begins = datetime.combine(bill.bill_date, time.min, CHINA)
     that_day = {"mchid": bill.mchid, "success_time__gte": begins, "success_time__lt": begins + timedelta(days=1)}
     if bill.sub_mchid:
@@ -213,12 +285,21 @@ def _had_business(bill):
     return paid or Refund.objects.filter(state=Refund.State.SUCCESS, **that_day).exists()
 
 
-def _tell_missing(bill):
+def _tell_missing(bill: Bill, theirs: str) -> None:
     ours = "payments or refunds on that day"
-    discrepancies.record(Discrepancy.Kind.BILL_MISSING, bill, ours=ours, theirs="no statement", about="bill")
+    discrepancies.record(Discrepancy.Kind.BILL_MISSING, bill, ours=ours, theirs=theirs, about="bill")
 
 
-def _later(bill, state, error, not_after=None):
+def _give_up(bill: Bill, error: InvalidField) -> None:
+    """There is nothing to wait for: the day is out of reach, or what the row asks for cannot be asked."""
+    state = bill.state if bill.has_file else State.FAILED
+    Bill.objects.filter(pk=bill.pk).update(state=state, error=failures.headline(error), next_try_at=None)
+    logger.warning("bill given up merchant=%s date=%s: %s", bill.merchant, bill.bill_date, error)
+    if not bill.has_file and _had_business(bill):
+        _tell_missing(bill, failures.headline(error))
+
+
+def _later(bill: Bill, state: str, error: Exception, not_after: datetime | None = None) -> None:
     now = timezone.now()
     wait = min(max(SOONEST, (now - bill.created_at) / 2), LATEST)
     next_try_at = min(now + wait, not_after) if not_after else now + wait

@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from django_wxpay.engine import discrepancies
 from django_wxpay.models import Bill, Discrepancy
@@ -183,6 +184,29 @@ def test_a_day_out_of_reach_is_not_asked_for(wxpay_sandbox, accountant, today):
     old = Bill.objects.create(merchant="default", mchid=mchid, bill_date=today - timedelta(days=181), state="FAILED")
     assert "keeps statements for 180 days" in accountant.get("bill_download", old.pk).text
     assert accountant.url("bill_download", old.pk) not in accountant.get("bill_change", old.pk).links
+
+
+def test_a_bill_of_the_number_that_an_alias_had_is_never_fetched_with_its_new_one(want, accountant, yesterday):
+    want(yesterday, rows=3)
+    old = Bill.objects.create(merchant="default", mchid="1999999999", bill_date=yesterday, state="FAILED")
+    assert "not in the settings any more" in accountant.get("bill_download", old.pk).text
+    assert not accountant.choose("bill", "download_selected", [old]).token  # nothing that could be confirmed
+    assert list(Bill.objects.all()) == [old] and not Bill.objects.get().next_try_at
+
+
+def test_a_bill_that_was_given_up_is_said_to_be_so(want, accountant, today, wxpay_sandbox):
+    mchid = wxpay_sandbox.wechat.merchant["sp_mchid"]
+    bill = Bill.objects.create(merchant="institution", mchid=mchid, sub_mchid="x", bill_date=today - timedelta(days=9))
+    page = accountant.confirm("bill_download", bill.pk)
+    assert "cannot be fetched, and is not tried again. Reason: InvalidField" in page.text
+
+
+def test_the_list_is_filtered_by_month_without_looking_through_all_rows(bill, onlooker, today):
+    other = Bill.objects.create(merchant="default", mchid=bill.mchid, bill_date=today - timedelta(days=70))
+    with CaptureQueriesContext(connection) as queries:
+        page = onlooker.get("bill_changelist", month=f"{other.bill_date:%Y-%m}")
+    assert list(page.answer.context["cl"].result_list) == [other]
+    assert "DISTINCT" not in " ".join(query["sql"] for query in queries).upper()
 
 
 @pytest.mark.scenario("S42")

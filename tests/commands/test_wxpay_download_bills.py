@@ -49,9 +49,14 @@ def test_a_failure_is_told_and_the_exit_is_not_zero(wxpay_sandbox, yesterday):
         (["--from", "2026-03-02", "--to", "2026-03-01"], "after --to"),
         (["--merchant", "nobody"], "no merchant"),
         (["--date", "2099-01-01"], "before today"),
+        (["--merchant", "incomplete"], "lacks APIV3_KEY"),
+        (["--merchant", "institution", "--sub-mchid", "../x"], "sub_mchid may only have digits"),
     ],
 )
-def test_wrong_arguments_are_explained(wxpay_sandbox, args, says):
+def test_wrong_arguments_are_explained(wxpay_sandbox, settings, args, says):
+    merchants = settings.WXPAY["MERCHANTS"]
+    incomplete = {"incomplete": merchants["default"] | {"APIV3_KEY": ""}}
+    settings.WXPAY = settings.WXPAY | {"MERCHANTS": merchants | incomplete}
     with pytest.raises(CommandError, match=says):
         run(*args)
     assert wxpay_sandbox.calls == []

@@ -3,10 +3,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
+from django.utils import timezone
 
+from django_wxpay import conf
 from django_wxpay.client.errors import InvalidField
 from django_wxpay.models import Bill, Discrepancy
-from django_wxpay.services import bills
+from django_wxpay.services import attention, bills
 from django_wxpay.testing import make_order
 
 pytestmark = pytest.mark.django_db
@@ -208,3 +210,180 @@ def test_the_daily_round_catches_up_and_ends(wxpay_sandbox):
         assert bills.download_due(limit=100) == 2 * bills.CATCH_UP_DAYS
         assert bills.download_due(limit=100) == 0
     assert set(Bill.objects.values_list("state", flat=True)) == {"NO_STATEMENT"}
+
+
+# Whose file, and of which day
+
+
+@pytest.mark.parametrize("rows", [{}, {"sub_mchid": "sub"}])
+@pytest.mark.parametrize(("error", "says"), [("other_merchant", "another merchant"), ("other_day", "another day")])
+def test_a_file_of_another_merchant_or_day_is_not_kept(wxpay_sandbox, kept_in, error, says, rows):
+    want(wxpay_sandbox, rows=3, error=error)
+    asked = {"merchant": "institution", "sub_mchid": wxpay_sandbox.wechat.merchant["sub_mchid"]} if rows else {}
+    bill = bills.download_statement(YESTERDAY, **asked)
+    assert (bill.state, bool(bill.next_try_at)) == ("FAILED", True)
+    assert says in bill.error and "Line 2" in bill.error
+    assert files(kept_in) == []
+
+
+def test_a_file_of_all_sub_merchants_is_not_kept_as_one_s(wxpay_sandbox, kept_in):
+    want(wxpay_sandbox, rows=3, error="other_sub_merchant")
+    known = wxpay_sandbox.wechat.merchant
+    asked = {"merchant": "institution", "sub_mchid": known["sub_mchid"]}
+    assert "another merchant" in bills.download_statement(YESTERDAY, **asked).error
+    assert files(kept_in) == []
+    assert bills.download_statement(YESTERDAY, merchant="institution").rows == 3
+
+
+def test_a_refund_may_tell_the_day_of_its_payment(wxpay_sandbox):
+    want(wxpay_sandbox, rows=3, error="early_refunds")
+    with at(12, days=-3):
+        order = wxpay_sandbox.paid_order()
+    with at(12, days=-1):
+        wxpay_sandbox.refund(order, 800)
+        wxpay_sandbox.advance(10)
+    with at(11):
+        assert bills.download_statement(YESTERDAY).refunds == 1
+
+
+def test_an_amount_that_cannot_be_compared_is_found_before_anything_is_kept(wxpay_sandbox, kept_in):
+    want(wxpay_sandbox, rows=3, error="odd_currency")
+    bill = bills.download_statement(YESTERDAY)
+    assert bill.error.startswith("BillCorrupt: Line 2: column")
+    assert files(kept_in) == []
+
+
+def due_bill(**values):
+    values = {
+        "merchant": "default", "mchid": conf.merchant("default").mchid, "bill_date": YESTERDAY,
+        "next_try_at": timezone.now(),
+    } | values  # fmt: skip
+    return Bill.objects.create(**values)
+
+
+def test_a_bill_of_the_number_that_an_alias_had_is_not_fetched_with_its_new_one(wxpay_sandbox, kept_in):
+    want(wxpay_sandbox, rows=3)
+    old = due_bill(mchid="1999999999")
+    for fetch in (bills.download_due, lambda: bills.download_again(old)):
+        fetch()
+        old.refresh_from_db()
+        assert (old.state, old.rows) == ("FAILED", 0)
+        assert "now signs as" in old.error and old.next_try_at
+    assert not list((kept_in / "wxpay" / "bills").glob("1999999999/*"))
+
+
+def test_a_merchant_under_another_alias_keeps_its_bills(wxpay_sandbox, settings):
+    want(wxpay_sandbox, rows=3)
+    bill = due_bill(merchant="renamed")
+    assert bills.download_statement(YESTERDAY).pk == bill.pk
+    bill.refresh_from_db()
+    assert (bill.merchant, bill.rows) == ("default", 3)
+
+
+# What ends
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"sub_mchid": "../../etc", "merchant": "institution"}, "sub_mchid"),
+        ({"sub_mchid": "1" * 33, "merchant": "institution"}, "sub_mchid"),
+        ({"sub_mchid": "1900000109"}, "sub_mchid"),
+    ],
+)
+def test_a_sub_merchant_that_cannot_be_is_refused_before_a_row_is_written(wxpay_sandbox, asked, field):
+    for service in (bills.download_statement, bills.plan_statement):
+        with pytest.raises(InvalidField) as caught:
+            service(YESTERDAY, **asked)
+        assert caught.value.field == field
+    assert not Bill.objects.exists() and wxpay_sandbox.calls == []
+
+
+@pytest.mark.scenario("S66")
+@pytest.mark.parametrize(
+    "values", [{"bill_date": TODAY - timedelta(days=400)}, {"sub_mchid": "../etc", "merchant": "institution"}]
+)
+def test_a_bill_that_can_never_be_fetched_is_given_up(wxpay_sandbox, values):
+    bill = due_bill(**values | {"mchid": conf.merchant(values.get("merchant", "default")).mchid})
+    bills.download_due()
+    bill.refresh_from_db()
+    assert (bill.state, bill.next_try_at) == ("FAILED", None)
+    assert bill.error.startswith("InvalidField")
+    assert not attention.missing_bills().filter(pk=bill.pk).exists() and not Discrepancy.objects.exists()
+
+
+@pytest.mark.scenario("S66")
+def test_a_bill_of_a_day_with_payments_that_is_given_up_is_told(wxpay_sandbox):
+    day = TODAY - timedelta(days=bills.REACH_DAYS)
+    make_order(success_time=datetime.combine(day, datetime.min.time(), CHINA) + timedelta(hours=12))
+    want(wxpay_sandbox, day, rows=3, error="missing_column")
+    bill = bills.download_statement(day)
+    assert bill.state == "FAILED" and bill.next_try_at
+    assert list(attention.missing_bills()) == [bill]
+    with at(12, days=1):
+        bills.download_due(limit=100)
+    bill.refresh_from_db()
+    assert bill.next_try_at is None and not attention.missing_bills().filter(pk=bill.pk).exists()
+    assert Discrepancy.objects.get(about="bill", object_id=bill.pk).kind == "BILL_MISSING"
+
+
+def test_no_statement_that_nobody_signed_ends_no_bill(wxpay_sandbox):
+    order = {"status": 400, "code": "NO_STATEMENT_EXIST", "signed": False}
+    wxpay_sandbox.fault("refuse", "/v3/global/statements", **order)
+    with at(15):
+        bill = bills.download_statement(YESTERDAY)
+    assert (bill.state, bool(bill.next_try_at)) == ("FAILED", True)
+
+
+# The round
+
+
+def test_an_incomplete_merchant_keeps_no_other_from_its_statements(wxpay_sandbox, settings):
+    merchants = settings.WXPAY["MERCHANTS"]
+    incomplete = merchants["default"] | {"APIV3_KEY": ""}
+    settings.WXPAY = settings.WXPAY | {"MERCHANTS": {"incomplete": incomplete} | merchants}
+    with at(15):
+        bills.download_due()
+    assert Bill.objects.filter(merchant="default", state="NO_STATEMENT").count() == bills.CATCH_UP_DAYS
+
+
+def test_a_stale_tick_downloads_nothing_again(wxpay_sandbox):
+    want(wxpay_sandbox, rows=3)
+    with at(15):
+        bills.download_due(limit=100)
+        calls = len(wxpay_sandbox.calls)
+        assert bills.download_due(limit=100) == 0
+    assert len(wxpay_sandbox.calls) == calls
+
+
+def test_a_bill_is_held_from_when_it_is_taken_not_from_when_the_batch_began(wxpay_sandbox):
+    bill = due_bill()
+    with time_machine.travel(timezone.now() + timedelta(hours=3), tick=False) as clock:
+        taken = []
+        for _ in range(2):
+            taken.append(bills._take(bill))
+            clock.shift(bills.LEASE - timedelta(minutes=1))
+    assert taken == [True, False]
+
+
+def test_a_batch_ends_when_its_time_is_over(wxpay_sandbox, monkeypatch):
+    monkeypatch.setattr(bills, "BATCH", timedelta(0))
+    due_bill()
+    assert bills.download_due() == 0
+
+
+def test_a_merchant_that_gives_no_answer_is_asked_once_in_a_batch(wxpay_sandbox):
+    wxpay_sandbox.fault("error_500", "/v3/global/statements", times=-1)
+    with at(15):
+        assert bills.download_due(limit=100) == 2
+    assert wxpay_sandbox.calls.count(("GET", "/v3/global/statements")) == 2
+
+
+def test_a_merchant_that_holds_back_is_left_alone(wxpay_sandbox):
+    wxpay_sandbox.fault("error_429", "/v3/global/statements", retry_after=600, times=2)
+    with at(15):
+        assert bills.download_due() == 2
+        calls = len(wxpay_sandbox.calls)
+        due_bill(bill_date=TODAY - timedelta(days=30))
+        assert bills.download_due() == 0
+    assert len(wxpay_sandbox.calls) == calls

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import click
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from ... import conf
@@ -47,7 +48,7 @@ class Command(BaseCommand):
             return bills.download_statement(
                 day, merchant=options["merchant"], sub_mchid=options["sub_mchid"], again=options["again"]
             )
-        except InvalidField as error:
+        except (InvalidField, ImproperlyConfigured) as error:
             raise CommandError(f"{day}: {error}") from error
 
     def _days(self, options):
