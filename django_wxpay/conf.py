@@ -4,19 +4,19 @@
 """
 
 import os
-import re
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from .client import Client, Identity, KeyRing, crypto
+from .client import Client, Identity, KeyRing, crypto, keyfiles
 from .client.errors import WxPayError
+from .client.keyring import Keys
 
 DEFAULTS: dict[str, Any] = {
     "MERCHANTS": {},
@@ -66,9 +66,24 @@ REQUIRED = {
     "institution": ("SP_MCHID", "SP_APPID", "PRIVATE_KEY", "SERIAL_NO", "APIV3_KEY"),
 }
 MODES = {"direct": "direct", "institution": "institution", "partner": "institution"}
-_PATH = re.compile(r"(?:\.{0,2}/|[A-Za-z]:[\\/]|\\\\).*|.*\.[A-Za-z0-9]{1,8}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/=]{65,}")
 SLACK_SECONDS = 30  # beyond every timeout: after this no request of ours can be under way any more
+
+
+class Options:
+    """One merchant's settings with their defaults: `options["HOST"]`. Shows no value, and is no mapping.
+
+    Error trackers write down what a dictionary holds, wherever one stands in a frame; of other objects, their repr.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._given = setting("MERCHANTS")[alias]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._given[name] if name in self._given else MERCHANT_DEFAULTS.get(name, "")
+
+    def __repr__(self) -> str:
+        return f"<Options of {self._alias}>"
 
 
 @dataclass(frozen=True)
@@ -82,36 +97,40 @@ class Merchant:
     appid: str
     sub_mchid: str
     sub_appid: str
-    options: dict[str, Any] = field(repr=False)
+    options: Options = field(repr=False, compare=False)
 
     @property
-    def is_institution(self):
+    def is_institution(self) -> bool:
         return self.mode == "institution"
 
     @property
-    def notify_url(self):
+    def notify_url(self) -> str:
         base = setting("NOTIFY_URL_BASE")
         if not base:
             raise ImproperlyConfigured("WXPAY['NOTIFY_URL_BASE'] is missing: WeChat Pay could not tell us anything.")
         return f"{base.rstrip('/')}/{self.alias}/"
 
     @property
-    def merchant_category_code(self):
-        code = self.options["MERCHANT_CATEGORY_CODE"]
-        if not code:
-            raise ImproperlyConfigured(
-                f"WXPAY['MERCHANTS'][{self.alias!r}]['MERCHANT_CATEGORY_CODE'] is missing; global payments need it."
-            )
-        return code
-
-    @property
-    def request_seconds(self):
+    def request_seconds(self) -> float:
         """How long a request may be under way, all hosts and timeouts together."""
         hosts = 1 + len(self.options["BACKUP_HOSTS"])
         one = self.options["CONNECT_TIMEOUT_SECONDS"] + self.options["READ_TIMEOUT_SECONDS"]
         return one * hosts + SLACK_SECONDS
 
-    def sub_of(self, sub_mchid, sub_appid):
+    def category_code(self, given: str = "") -> str:
+        """The merchant category code of a charge: as given, else the configured one.
+
+        Raises ImproperlyConfigured when there is none.
+        """
+        code = given or self.options["MERCHANT_CATEGORY_CODE"]
+        if not code:
+            raise ImproperlyConfigured(
+                f"{_where(self.alias)}['MERCHANT_CATEGORY_CODE'] is missing, and the charge names none; "
+                "global payments need it."
+            )
+        return str(code)
+
+    def sub_of(self, sub_mchid: str | None, sub_appid: str | None) -> tuple[str, str]:
         """The sub-merchant of a call: as given, else the configured default; ('', '') in direct mode.
 
         Raises ImproperlyConfigured when institution mode has none.
@@ -130,27 +149,28 @@ class Merchant:
         return chosen, sub_appid
 
 
-def setting(name):
+def setting(name: str) -> Any:
     """A value of `WXPAY`, or its default."""
     return getattr(settings, "WXPAY", {}).get(name, DEFAULTS[name])
 
 
-def aliases():
+def aliases() -> list[str]:
     return list(setting("MERCHANTS"))
 
 
-def merchant(alias):
+def merchant(alias: str) -> Merchant:
     """The merchant of that alias. Raises ImproperlyConfigured, naming what is missing."""
-    entries = setting("MERCHANTS")
-    if alias not in entries:
-        raise ImproperlyConfigured(f"WXPAY['MERCHANTS'] has no {alias!r}; it has {', '.join(entries) or 'none'}.")
-    options = MERCHANT_DEFAULTS | entries[alias]
+    if alias not in aliases():
+        raise ImproperlyConfigured(f"WXPAY['MERCHANTS'] has no {alias!r}; it has {', '.join(aliases()) or 'none'}.")
+    if not isinstance(setting("MERCHANTS")[alias], Mapping):
+        raise ImproperlyConfigured(f"{_where(alias)} must be a dictionary.")
+    options = Options(alias)
     mode = MODES.get(options["MODE"])
     if mode is None:
-        raise ImproperlyConfigured(f"WXPAY['MERCHANTS'][{alias!r}]['MODE'] must be one of {', '.join(MODES)}.")
-    missing = [name for name in REQUIRED[mode] if not options.get(name)]
+        raise ImproperlyConfigured(f"{_where(alias)}['MODE'] must be one of {', '.join(MODES)}.")
+    missing = [name for name in REQUIRED[mode] if not options[name]]
     if missing:
-        raise ImproperlyConfigured(f"WXPAY['MERCHANTS'][{alias!r}] lacks {', '.join(missing)}.")
+        raise ImproperlyConfigured(f"{_where(alias)} lacks {', '.join(missing)}.")
     prefix = "SP_" if mode == "institution" else ""
     return Merchant(
         alias=alias,
@@ -164,56 +184,25 @@ def merchant(alias):
     )
 
 
-class KeyFileUnreadable(ValueError):
-    """The file that a setting names cannot be read; `reason` is the system's word for it."""
-
-    def __init__(self, name, reason):
-        super().__init__(f"the file that {name} names cannot be read ({reason}).")
-        self.reason = reason
-
-
-def is_path(value: object) -> bool:
-    """Whether a key's setting names a file: decided by its form, never by trying.
-
-    `open` repeats in its errors what it was given, so a key must not get there. A path begins like one ("/", "./",
-    "C:\\") or ends with a suffix ("keys/apiclient_key.pem"); the text of a key, however it is written, does neither.
-    """
-    if not isinstance(value, str):
-        return isinstance(value, os.PathLike)
-    text = value.strip()
-    return "-----" not in text and bool(_PATH.fullmatch(text)) and not _BASE64.fullmatch(text)
-
-
-def load_key(options, name):
+def load_key(options: Options | Mapping[str, Any], name: str) -> Any:
     """The key of a merchant's setting (PRIVATE_KEY, PUBLIC_KEY), given as its text or as the path of its file.
 
     Raises KeyFileUnreadable, or ValueError when it is no such key; no error quotes what was given.
     """
-    value = options[name]
-    if not isinstance(value, (str, bytes, os.PathLike)):
-        raise ValueError(f"{name} must be text or a path, not {type(value).__name__}.")
-    parse = crypto.private_key if name == "PRIVATE_KEY" else crypto.public_key
-    return parse(_read(name, value) if is_path(value) else value)
+    parse: Callable[[Any], Any] = crypto.private_key if name == "PRIVATE_KEY" else crypto.public_key
+    return parse(keyfiles.text_of(name, options[name]))
 
 
-def _read(name, path):
-    try:
-        return Path(os.fspath(path).strip()).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no path"
-    raise KeyFileUnreadable(name, reason)  # out here: raised above, it would carry the first error along
-
-
-def proxies(given):
+def proxies(given: Mapping[str, str] | None) -> dict[str, str]:
     """PROXIES as requests understands it: "HTTPS", "https:" and "https://" are "https", or would be ignored."""
     return {str(key).lower().rstrip(":/"): proxy for key, proxy in (given or {}).items()}
 
 
-def _where(alias):
+def _where(alias: str) -> str:
     return f"WXPAY['MERCHANTS'][{alias!r}]"
 
 
-def checkout():
+def checkout() -> Any:
     """The shop's class named by `WXPAY["CHECKOUT"]`, instantiated."""
     path = setting("CHECKOUT")
     if not path:
@@ -221,28 +210,36 @@ def checkout():
     return import_string(path)()
 
 
+class KeyStore(Protocol):
+    """Where platform certificates are kept: both give {serial: key}, or None."""
+
+    def load(self, alias: str) -> Keys | None: ...
+
+    def refresh(self, alias: str) -> Keys | None: ...
+
+
 class NoStore:
     """Where platform certificates come from until `services.certificates` plugs in the database."""
 
-    def load(self, alias):
+    def load(self, alias: str) -> Keys | None:
         return {}
 
-    def refresh(self, alias):
+    def refresh(self, alias: str) -> Keys | None:
         return None
 
 
-_key_store: Any = NoStore()
+_key_store: KeyStore = NoStore()
 _clients: dict[str, Client] = {}
 _lock = threading.Lock()
 
 
-def use_key_store(store):
+def use_key_store(store: KeyStore) -> None:
     """Plug in where platform certificates are kept: `load(alias)` and `refresh(alias)` give {serial: key}."""
     global _key_store
     _key_store = store
 
 
-def client(alias):
+def client(alias: str) -> Client:
     """The process' client of a merchant: one keep-alive session, made after fork."""
     made = _clients.get(alias)
     if made is None:
@@ -253,12 +250,12 @@ def client(alias):
     return made
 
 
-def quick_client(alias, seconds):
+def quick_client(alias: str, seconds: float) -> Client:
     """A client of its own that waits at most `seconds` to connect and to be answered; it fetches no certificates."""
     return _build_client(merchant(alias), seconds)
 
 
-def _build_client(merchant, seconds=None):
+def _build_client(merchant: Merchant, seconds: float | None = None) -> Client:
     try:
         return _assemble(merchant, seconds)
     except (ValueError, WxPayError) as error:
@@ -266,7 +263,7 @@ def _build_client(merchant, seconds=None):
     raise ImproperlyConfigured(f"{_where(merchant.alias)} cannot be used: {reason}")
 
 
-def _assemble(merchant, seconds):
+def _assemble(merchant: Merchant, seconds: float | None) -> Client:
     options = merchant.options
     transport = options["TRANSPORT"]
     if isinstance(transport, str):
@@ -304,12 +301,12 @@ def _assemble(merchant, seconds):
     )
 
 
-def _forget_clients(*, setting=None, **kwargs):
+def _forget_clients(*, setting: str | None = None, **kwargs: Any) -> None:
     if setting in (None, "WXPAY"):
         _clients.clear()
 
 
-def _after_fork():
+def _after_fork() -> None:
     # Another thread may have held the lock as the process forked; it is not here to let go of it.
     global _lock
     _lock = threading.Lock()

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
 from django_wxpay import conf
+from django_wxpay.client.keyfiles import is_path
 from django_wxpay.engine import operations
 from django_wxpay.models import Operation
 from django_wxpay.services import orders, refunds
@@ -78,7 +79,7 @@ def spoil(text):
     ],
 )  # fmt: skip
 def test_name_of_a_file_is_taken_for_one(value):
-    assert conf.is_path(value)
+    assert is_path(value)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_name_of_a_file_is_taken_for_one(value):
     ],
 )  # fmt: skip
 def test_text_of_a_key_in_any_form_is_not_taken_for_a_file(value):
-    assert not conf.is_path(value)
+    assert not is_path(value)
 
 
 PUBLIC_KEY_ID = "PUB_KEY_ID_0119000001002026030100006500000001"
@@ -154,3 +155,23 @@ def test_file_that_cannot_be_read_is_named_by_its_setting(wxpay_sandbox, setting
 
     with pytest.raises(ImproperlyConfigured, match=rf"'default'.*{name}.*No such file or directory"):
         conf.client("default")
+
+
+# What a call takes from the settings, unless it says so itself
+
+
+def test_category_code_of_one_charge_wins_over_the_merchants(wxpay_sandbox, settings):
+    assert conf.merchant("default").category_code() == "5734"
+    assert conf.merchant("default").category_code("5812") == "5812"
+
+    settings.WXPAY["MERCHANTS"]["default"]["MERCHANT_CATEGORY_CODE"] = ""
+    with pytest.raises(ImproperlyConfigured, match="MERCHANT_CATEGORY_CODE"):
+        conf.merchant("default").category_code()
+
+
+def test_merchant_that_is_no_dictionary_is_refused_without_quoting_it(settings):
+    settings.WXPAY = {"MERCHANTS": {"default": KEY}}
+
+    with pytest.raises(ImproperlyConfigured, match="must be a dictionary") as raised:
+        conf.merchant("default")
+    assert_hidden(str(raised.value))

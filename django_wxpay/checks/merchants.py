@@ -15,6 +15,7 @@ from .. import conf
 from ..client.errors import InvalidField
 from ..client.fields import appid, mchid
 from ..client.identity import HOSTS
+from ..client.keyfiles import KeyFileUnreadable
 from ..client.keyring import PUBLIC_KEY_PREFIX
 from . import network
 from .messages import found
@@ -203,7 +204,7 @@ def _load(where: str, entry: Entry, name: str, wrong: str) -> tuple[Any, list[Ch
     """A key from its text or a file: (key, []) or (None, [what is wrong])."""
     try:
         return conf.load_key(entry, name), []
-    except conf.KeyFileUnreadable as error:
+    except KeyFileUnreadable as error:
         return None, [found("E010", where=where, name=name, why=error.reason)]
     except ValueError:
         return None, [found(wrong, where=where)]

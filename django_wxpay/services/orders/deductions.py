@@ -141,7 +141,7 @@ def _plan_attempt(contract, wanted, reference, attempt, *, goods_tag="", by=None
         "attach": order.attach,
         "goods_tag": goods_tag,
         "notify_url": merchant.notify_url,
-        "merchant_category_code": merchant.merchant_category_code,
+        "merchant_category_code": merchant.category_code(),
         "sub_mchid": order.sub_mchid,
         "sub_appid": order.sub_appid,
     }

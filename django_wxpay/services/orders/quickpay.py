@@ -114,7 +114,7 @@ def _plan_payment(
                 "currency": currency,
                 "description": description,
                 "attach": attach,
-                "merchant_category_code": config.merchant_category_code,
+                "merchant_category_code": config.category_code(),
                 "sub_mchid": sub_mchid,
                 "sub_appid": sub_appid,
             }
