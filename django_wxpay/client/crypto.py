@@ -7,16 +7,22 @@ a verification of 30 µs.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
 
+from . import pem
 from .errors import DecryptionFailed
+
+T = TypeVar("T")
 
 _PKCS1 = PKCS1v15()
 _SHA256 = hashes.SHA256()
@@ -24,47 +30,62 @@ _SHA256 = hashes.SHA256()
 _OAEP = OAEP(mgf=MGF1(algorithm=hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
 
 
-def _pem(text: str | bytes) -> bytes:
-    return text.strip().encode() if isinstance(text, str) else text.strip()
-
-
 def private_key(key: str | bytes | RSAPrivateKey) -> RSAPrivateKey:
-    """Return a merchant's private key from PEM text, or as it is when it was loaded already.
+    """Return a merchant's private key from its text or file, in any form people have it, or as it is when loaded.
 
-    ValueError, without any part of the text, when it is no RSA private key.
+    PKCS#8 or PKCS#1; PEM, also without its BEGIN and END lines, on one line or with ``\\n`` as two characters; DER.
+    ValueError, without any part of the text, when it is no RSA private key; it says what it is instead.
     """
     if isinstance(key, RSAPrivateKey):
         return key
-    try:
-        loaded = load_pem_private_key(_pem(key), password=None)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "The private key is no unencrypted PEM private key (apiclient_key.pem of the merchant platform)."
-        ) from error
+    loaded = _first(key, ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"), _load_private)
+    if loaded is None:
+        problem = pem.described(key)
+        key = ""  # the error must not carry it along in this frame
+        raise ValueError(f"The private key is no unencrypted RSA private key: {problem}. Use apiclient_key.pem.")
     if not isinstance(loaded, RSAPrivateKey):
+        key = ""
         raise ValueError("The private key is not an RSA key; WeChat Pay signs with RSA.")
     return loaded
 
 
 def public_key(key: str | bytes | RSAPublicKey) -> RSAPublicKey:
-    """Return a WeChat Pay public key from PEM text, or as it is; ValueError when it is none."""
+    """Return a WeChat Pay public key, in any form as `private_key`, or as it is; ValueError when it is none."""
     if isinstance(key, RSAPublicKey):
         return key
-    try:
-        loaded = load_pem_public_key(_pem(key))
-    except (ValueError, TypeError) as error:
-        raise ValueError("The public key is no PEM public key (pub_key.pem of the merchant platform).") from error
+    loaded = _first(key, ("PUBLIC KEY", "RSA PUBLIC KEY"), load_der_public_key)
+    if loaded is None:
+        problem = pem.described(key)
+        key = ""
+        raise ValueError(f"The public key is no RSA public key: {problem}. Use pub_key.pem.")
     if not isinstance(loaded, RSAPublicKey):
         raise ValueError("The public key is not an RSA key; WeChat Pay signs with RSA.")
     return loaded
 
 
 def certificate(text: str | bytes) -> x509.Certificate:
-    """Return an X.509 certificate from PEM text; ValueError when it is none."""
-    try:
-        return x509.load_pem_x509_certificate(_pem(text))
-    except (ValueError, TypeError) as error:
-        raise ValueError("The certificate is no PEM certificate.") from error
+    """Return an X.509 certificate, in any form as `private_key`; ValueError when it is none."""
+    loaded = _first(text, ("CERTIFICATE",), x509.load_der_x509_certificate)
+    if loaded is None:
+        problem = pem.described(text)
+        text = ""
+        raise ValueError(f"The certificate is none: {problem}.")
+    return loaded
+
+
+def _first(given: str | bytes, labels: tuple[str, ...], load: Callable[[bytes], T]) -> T | None:
+    """Return the first part of a text that loads, among those that are labelled so or not at all."""
+    for label, der in pem.parts(given):
+        if label in ("", *labels):
+            try:
+                return load(der)
+            except (ValueError, TypeError, UnsupportedAlgorithm):
+                continue
+    return None
+
+
+def _load_private(der: bytes) -> PrivateKeyTypes:
+    return load_der_private_key(der, password=None)
 
 
 def serial_of(certificate: x509.Certificate) -> str:

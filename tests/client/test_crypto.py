@@ -133,7 +133,7 @@ def test_what_was_changed_does_not_open(change):
 
 @pytest.mark.parametrize("text", ["", "no pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"])
 def test_a_broken_private_key_is_refused_without_being_repeated(text):
-    with pytest.raises(ValueError, match="no unencrypted PEM private key") as caught:
+    with pytest.raises(ValueError, match="no unencrypted RSA private key") as caught:
         make_identity(private_key=text)
     assert "AAAA" not in str(caught.value)
 
@@ -150,5 +150,5 @@ def test_a_key_that_is_not_rsa_is_refused():
     )
     with pytest.raises(ValueError, match="not an RSA key"):
         crypto.public_key(public)
-    with pytest.raises(ValueError, match="no PEM public key"):
+    with pytest.raises(ValueError, match="no RSA public key: it is a certificate"):
         crypto.public_key(certificate_pem("platform", "5157F09EFDC096DE15EBE81A47057A7200000001"))
