@@ -57,7 +57,7 @@ class Browser:
         self.session.trust_env = False
 
     def open(self, url: str) -> Page:
-        return self._page(self.session.get(url, timeout=20))
+        return self._page(self.session.get(url, timeout=60))
 
     def submit(self, page: Page, form: dict, **values: str) -> Page:
         """Send a form of this page with these values filled in, and follow to where it leads."""
@@ -65,7 +65,7 @@ class Browser:
             urljoin(page.url, form["action"]),
             data={**form["fields"], **values},
             headers={"Referer": page.url},
-            timeout=20,
+            timeout=60,
         )
         return self._page(answer)
 

@@ -1,6 +1,13 @@
-"""The live demo, `make demo`: the shop, the sandbox and one Celery worker with beat, until Ctrl-C."""
+"""The live demo, `make demo`: the shop, the sandbox, a Celery worker and beat, until Ctrl-C.
 
+A program that dies is started again. One demo runs in a folder at a time; one that was killed leaves nothing behind
+that the next would stumble over.
+"""
+
+import fcntl
 import json
+import os
+import shutil
 import signal
 import socket
 import sys
@@ -26,14 +33,27 @@ WELCOME = """
 """
 
 
-class Demo:
-    """The three programs with their addresses and their folder. `start` returns when all of them answer."""
+class RunsAlready(Exception):
+    """Another demo has this folder; the text says where."""
 
-    def __init__(self, state: Path, *, is_shown: bool) -> None:
+
+class Demo:
+    """The four programs with their addresses and their folder. `start` returns when all of them answer.
+
+    afresh: begin with an empty folder. restarts: start again what dies. Raises RunsAlready.
+    """
+
+    def __init__(self, state: Path, *, is_shown: bool = False, afresh: bool = False, restarts: bool = False) -> None:
         self.state = state
-        state.mkdir(parents=True, exist_ok=True)
+        self._claim()
+        left_over = Processes({}, state / "logs").stop_left_over()
+        if left_over and is_shown:
+            print(f"The last demo was killed and left {', '.join(left_over)} running; stopped now.", flush=True)
+        if afresh:
+            shutil.rmtree(state)
+            state.mkdir()
         shop_port, sandbox_port = self._ports()
-        self.shop, self.sandbox = f"http://{LOCAL}:{shop_port}", f"http://{LOCAL}:{sandbox_port}"
+        self.shop, self.sandbox = _addresses(shop_port, sandbox_port)
         self.processes = Processes(
             {
                 "DJANGO_SETTINGS_MODULE": "example_project.settings",
@@ -45,25 +65,14 @@ class Demo:
             },
             state / "logs",
             is_shown=is_shown,
+            restarts=restarts,
         )
+        celery = ["-m", "celery", "--quiet", "-A", "example_project"]
         self._commands = {
             "sandbox": ["-m", "django_wxpay.sandbox", "--port", str(sandbox_port), "--state", str(state / "sandbox")],
             "web": ["-m", "django", "runserver", f"{LOCAL}:{shop_port}", "--noreload"],
-            "worker": [
-                "-m",
-                "celery",
-                "--quiet",
-                "-A",
-                "example_project",
-                "worker",
-                "-B",
-                "-P",
-                "threads",
-                "-c",
-                "4",
-                "-l",
-                "info",
-            ],
+            "worker": [*celery, "worker", "-P", "threads", "-c", "4", "-l", "info"],
+            "beat": [*celery, "beat", "-l", "info"],  # not the worker's `-B`: its death would be seen by nobody
         }
 
     def start(self) -> None:
@@ -75,18 +84,47 @@ class Demo:
         self.processes.run(sys.executable, "-m", "django", "shop_staff", *CASHIER, "--cashier")
         self._start("web", lambda: _answers(self.shop))
         self._start("worker", lambda: self.processes.has_said("worker", "The worker is ready."))
+        self._start("beat", lambda: True)
 
     def _start(self, name, is_ready) -> None:
         self.processes.start(name, sys.executable, *self._commands[name])
         self.processes.wait_until(name, is_ready)
 
+    def _claim(self) -> None:
+        """Lock the folder; the kernel lets it go when we end, however we do."""
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self.state.with_name(f"{self.state.name}.lock").open("a")  # not inside: that may be cleared away
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunsAlready(self._where()) from None
+
     def _ports(self) -> tuple[int, int]:
         """The ports of the last time if they are free: WeChat Pay remembers where to send notifications."""
-        kept = self.state / "ports.json"
-        wanted = json.loads(kept.read_text()) if kept.exists() else [8000, 8100]
+        wanted = self._kept_ports() or (8000, 8100)
         ports = _free_port(wanted[0]), _free_port(wanted[1])
-        kept.write_text(json.dumps(ports))
+        aside = self.state / "ports.json.new"
+        aside.write_text(json.dumps(ports))
+        os.replace(aside, self.state / "ports.json")
         return ports
+
+    def _kept_ports(self) -> tuple[int, int] | None:
+        try:
+            shop, sandbox = json.loads((self.state / "ports.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return shop, sandbox
+
+    def _where(self) -> str:
+        shop, sandbox = _addresses(*self._kept_ports() or (8000, 8100))
+        return (
+            f"The demo runs already, in {self.state}: the shop is {shop}/, the customer's phone {sandbox}/_sandbox/.\n"
+            "Ctrl-C stops it where it was started."
+        )
+
+
+def _addresses(*ports: int) -> tuple[str, ...]:
+    return tuple(f"http://{LOCAL}:{port}" for port in ports)
 
 
 def _free_port(wanted: int) -> int:
@@ -103,7 +141,7 @@ def _free_port(wanted: int) -> int:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        return requests.get(url, timeout=30).ok
     except requests.RequestException:
         return False
 
@@ -121,15 +159,19 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def main() -> int:
+def main(state: Path = ROOT / "var" / "demo") -> int:
     _stop_on_signals()
-    demo = Demo(ROOT / "var" / "demo", is_shown=True)
+    try:
+        demo = Demo(state, is_shown=True, restarts=True)
+    except RunsAlready as problem:
+        print(problem, file=sys.stderr)
+        return 1
     try:
         demo.start()
         staff, cashier = " / ".join(STAFF), " / ".join(CASHIER)
         print(WELCOME.format(shop=demo.shop, sandbox=demo.sandbox, staff=staff, cashier=cashier, state=demo.state))
         while True:
-            demo.processes.refuse_ended()
+            demo.processes.watch()
             time.sleep(0.5)
     except KeyboardInterrupt:
         return 0
@@ -143,4 +185,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:])))
