@@ -56,6 +56,7 @@ MERCHANT_DEFAULTS: dict[str, Any] = {
     "HOST": "",
     "BACKUP_HOSTS": (),
     "PROXIES": None,
+    "CA_BUNDLE": "",
     "TRANSPORT": None,
     "TRUST_UNSIGNED_ERRORS": False,
     "LANGUAGE": "en",
@@ -66,7 +67,7 @@ REQUIRED = {
     "institution": ("SP_MCHID", "SP_APPID", "PRIVATE_KEY", "SERIAL_NO", "APIV3_KEY"),
 }
 MODES = {"direct": "direct", "institution": "institution", "partner": "institution"}
-SLACK_SECONDS = 30  # beyond every timeout: after this no request of ours can be under way any more
+SLACK_SECONDS = 30  # beyond every time-out: a request that was not begun by then is not sent any more
 
 
 class Options:
@@ -112,10 +113,15 @@ class Merchant:
 
     @property
     def request_seconds(self) -> float:
-        """How long a request may be under way, all hosts and timeouts together."""
+        """How long after its claim a request may be under way: an upper bound.
+
+        It begins to be sent within SLACK_SECONDS of the claim, or after the hosts that did not connect were given up
+        (each takes the connect time-out, name and all addresses together); then it has the read time-out once, for
+        only a host that did not connect is followed by another.
+        """
         hosts = 1 + len(self.options["BACKUP_HOSTS"])
-        one = self.options["CONNECT_TIMEOUT_SECONDS"] + self.options["READ_TIMEOUT_SECONDS"]
-        return one * hosts + SLACK_SECONDS
+        connecting = self.options["CONNECT_TIMEOUT_SECONDS"] * hosts
+        return SLACK_SECONDS + connecting + self.options["READ_TIMEOUT_SECONDS"]
 
     def category_code(self, given: str = "") -> str:
         """The merchant category code of a charge: as given, else the configured one.
@@ -296,6 +302,7 @@ def _assemble(merchant: Merchant, seconds: float | None) -> Client:
         connect_timeout=seconds or options["CONNECT_TIMEOUT_SECONDS"],
         read_timeout=seconds or options["READ_TIMEOUT_SECONDS"],
         proxies=proxies(options["PROXIES"]),
+        ca_bundle=options["CA_BUNDLE"] or None,
         transport=transport,
         trust_unsigned_errors=options["TRUST_UNSIGNED_ERRORS"],
     )

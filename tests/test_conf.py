@@ -22,6 +22,8 @@ from django_wxpay.engine import operations
 from django_wxpay.models import Operation
 from django_wxpay.services import orders, refunds
 
+from .client.sockets import serving
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -175,3 +177,34 @@ def test_merchant_that_is_no_dictionary_is_refused_without_quoting_it(settings):
     with pytest.raises(ImproperlyConfigured, match="must be a dictionary") as raised:
         conf.merchant("default")
     assert_hidden(str(raised.value))
+
+
+# How requests travel
+
+
+@pytest.mark.parametrize("key", ["http", "HTTP", "http:", "http://", "all"])
+def test_proxy_is_used_however_its_key_is_written(wxpay_sandbox, settings, db, key):
+    with serving() as proxy:
+        known = settings.WXPAY["MERCHANTS"]["default"]
+        known |= {"TRANSPORT": None, "HOST": "http://wechat.invalid", "PROXIES": {key: proxy.url}}
+        settings.WXPAY = {**settings.WXPAY, "MERCHANTS": {"default": known}}
+        client = conf.client("default")
+        client.exchange("GET", "/v3/x")
+        client.close()
+
+    assert [path for _, path, _ in proxy.received] == ["http://wechat.invalid/v3/x"]
+
+
+def test_bundle_that_cannot_be_read_is_named_by_its_setting(wxpay_sandbox, settings):
+    settings.WXPAY["MERCHANTS"]["default"]["CA_BUNDLE"] = "/nowhere/ca.pem"
+
+    with pytest.raises(ImproperlyConfigured, match=r"'default'.*CA bundle"):
+        conf.client("default")
+
+
+def test_time_of_a_request_counts_connecting_to_each_host_and_one_answer(wxpay_sandbox, settings):
+    known = settings.WXPAY["MERCHANTS"]["default"]
+    assert conf.merchant("default").request_seconds == conf.SLACK_SECONDS + 3 + 10
+
+    known |= {"BACKUP_HOSTS": ["a.example", "b.example"], "CONNECT_TIMEOUT_SECONDS": 1, "READ_TIMEOUT_SECONDS": 5}
+    assert conf.merchant("default").request_seconds == conf.SLACK_SECONDS + 3 * 1 + 5

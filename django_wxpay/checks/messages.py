@@ -92,6 +92,10 @@ TABLE = {
         "{where}['PROXIES'] has no proxy for {host}: requests would go there directly.",
         "Its keys are \"https\", \"all\" or one host, \"https://apihk.mch.weixin.qq.com\".",
     ),
+    "E056": (
+        "{where}['CA_BUNDLE'] is no readable file of certificates.",
+        "Give the path of a PEM file with the CA certificates to trust instead of the usual ones.",
+    ),
     # Addresses
     "E030": (
         "WXPAY['NOTIFY_URL_BASE'] is missing: WeChat Pay could not tell us anything.",

@@ -10,6 +10,7 @@ from requests.adapters import BaseAdapter
 from requests.utils import select_proxy
 
 from .. import conf
+from ..client.connections import tls_context
 from ..client.identity import HOSTS
 from ..client.transport import base_url
 from .messages import found
@@ -31,6 +32,10 @@ def check_network(where: str, entry: Entry) -> list[CheckMessage]:
     if not isinstance(backups, (list, tuple)) or not all(map(host_name, backups)):
         messages.append(found("E022", where=where, name="BACKUP_HOSTS", should="no list of host names or base URLs"))
     messages += _check_proxies(where, entry)
+    try:
+        tls_context(entry.get("CA_BUNDLE") or None)
+    except (ValueError, TypeError):
+        messages.append(found("E056", where=where))
     transport = entry.get("TRANSPORT")
     try:
         made = import_string(transport)() if isinstance(transport, str) else transport

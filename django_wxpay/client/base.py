@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import platform
 import re
 import secrets
@@ -62,6 +63,7 @@ class BaseClient:
         connect_timeout: float = 3,
         read_timeout: float = 10,
         proxies: Mapping[str, str] | None = None,
+        ca_bundle: str | os.PathLike[str] | None = None,
         transport: BaseAdapter | None = None,
         trust_unsigned_errors: bool = False,
         user_agent: str = USER_AGENT,
@@ -77,6 +79,7 @@ class BaseClient:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
             proxies=proxies,
+            ca_bundle=ca_bundle,
             adapter=transport,
         )
         self._trust_unsigned_errors = trust_unsigned_errors

@@ -79,6 +79,17 @@ class Attempt:
             _attempt.reset(token)
 
 
+def tls_context(ca_bundle: str | os.PathLike[str] | None = None) -> ssl.SSLContext:
+    """Return a context that trusts a file of CA certificates (PEM), by default those of certifi.
+
+    ValueError, without the path, when the file cannot be read or holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_bundle or certifi.where())
+    except OSError as error:
+        raise ValueError(f"The CA bundle is no readable file of PEM certificates ({type(error).__name__}).") from None
+
+
 class PooledAdapter(HTTPAdapter):
     """Keep-alive connections that share one TLS context, keep their time, and never retry by themselves.
 
@@ -86,7 +97,7 @@ class PooledAdapter(HTTPAdapter):
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context or ssl.create_default_context(cafile=certifi.where())
+        self._context = context or tls_context()
         super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=0)
 
     def renewed(self) -> PooledAdapter:

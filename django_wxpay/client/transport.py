@@ -14,7 +14,7 @@ import requests
 from requests.adapters import BaseAdapter
 from urllib3 import exceptions as wire
 
-from .connections import Attempt, PooledAdapter
+from .connections import Attempt, PooledAdapter, tls_context
 from .errors import OutcomeUnknown, RequestNotSent
 
 CHUNK_BYTES = 64 * 1024
@@ -69,7 +69,8 @@ class Transport:
     hosts: base URLs, tried in turn, each once, and only while no connection came about. connect_timeout: seconds until
     a connection to one host stands, from resolving its name to TLS. read_timeout: seconds from the first byte sent to
     the last byte of the answer. adapter: a requests adapter to use instead of the network, which keeps time in its own
-    way. proxies: as requests takes them.
+    way. proxies: as requests takes them. ca_bundle: path of the CA certificates to trust instead of certifi's, or
+    ValueError.
 
     Adapters are used without a `requests.Session`: no environment variable, netrc, cookie or redirect can change
     what is sent, and a call costs about a quarter less.
@@ -82,11 +83,13 @@ class Transport:
         connect_timeout: float,
         read_timeout: float,
         proxies: Mapping[str, str] | None = None,
+        ca_bundle: str | os.PathLike[str] | None = None,
         adapter: BaseAdapter | None = None,
     ) -> None:
         self.hosts = tuple(base_url(host) for host in hosts)
         self._timeout = (connect_timeout, read_timeout)
         self._proxies = dict(proxies or {})
+        self._context = tls_context(ca_bundle) if ca_bundle else None
         self._given = adapter
         # By process: a connection shared across fork would mix up the answers of two processes.
         self._adapters: dict[int, PooledAdapter] = {}
@@ -99,7 +102,7 @@ class Transport:
         adapter = self._adapters.get(process)
         slept, self._used_at = now - self._used_at, now
         if adapter is None:
-            adapter = self._adapters.setdefault(process, PooledAdapter())
+            adapter = self._adapters.setdefault(process, PooledAdapter(self._context))
         elif slept > IDLE_SECONDS:
             # Replaced, not closed: another thread may be about to take a connection from it.
             adapter = self._adapters[process] = adapter.renewed()

@@ -4,6 +4,7 @@ import contextlib
 import re
 from pathlib import Path
 
+import certifi
 import pytest
 from celery import Celery
 from cryptography.hazmat.primitives import serialization
@@ -189,6 +190,10 @@ def test_alias_that_cannot_be_part_of_an_address(shop, alias):
             ({"PROXIES": {key: "http://proxy:3128"}}, [])
             for key in ("https", "HTTPS", "https:", "https://", "all", "ALL://")
         ),
+        ({"CA_BUNDLE": "/nowhere/ca.pem"}, ["E056"]),
+        ({"CA_BUNDLE": __file__}, ["E056"]),
+        ({"CA_BUNDLE": 5}, ["E056"]),
+        ({"CA_BUNDLE": certifi.where()}, []),
         ({"TRANSPORT": "nowhere.Adapter"}, ["E023"]),
         ({"TRANSPORT": object()}, ["E023"]),
         ({"TRANSPORT": "requests.adapters.HTTPAdapter"}, []),

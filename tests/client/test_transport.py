@@ -304,6 +304,20 @@ def test_https_works_over_one_connection_with_the_servers_certificate_checked(tl
     assert len(tls_server.received) == 2
 
 
+def test_a_bundle_of_the_shops_own_is_trusted_instead_of_the_usual_authorities(tls_server, tls_files, client_of):
+    url = f"https://localhost:{tls_server.server_port}"
+    assert post(client_of(url, ca_bundle=str(tls_files / "cert.pem"))).status == 200
+    with pytest.raises(RequestNotSent):
+        post(client_of(url))
+
+
+@pytest.mark.parametrize("name", ["nowhere.pem", "key.pem"])
+def test_a_bundle_that_cannot_be_used_is_told_when_the_client_is_made(tls_files, client_of, name):
+    with pytest.raises(ValueError, match="CA bundle") as caught:
+        client_of("https://localhost", ca_bundle=tls_files / name)
+    assert str(tls_files) not in str(caught.value)
+
+
 def test_a_server_certificate_nobody_vouches_for_is_refused_before_sending(tls_server, client_of):
     with pytest.raises(RequestNotSent):
         post(client_of(f"https://localhost:{tls_server.server_port}"))
