@@ -9,3 +9,6 @@ class WxpayConfig(AppConfig):
 
     def ready(self):
         from . import checks, services  # noqa: F401  (both register what they hold)
+        from .engine import registry
+
+        registry.check()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import django_wxpay
+from django_wxpay import models
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "django_wxpay"
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "management": {"services", "engine", "models", "conf", "exceptions", "client.errors", "django"},
     "tasks": {"services", "engine", "beat", "django"},
     "urls": {"api", "django"},
-    "apps": {"checks", "services", "django"},
+    "apps": {"checks", "engine", "services", "django"},
     "testing": {"services", "engine", "models", "conf", "sandbox", "django"},
     "": set(),
 }
@@ -179,6 +180,17 @@ def test_only_engine_and_services_open_transactions_and_lock_rows():
         if isinstance(node, ast.Attribute) and node.attr in words
     ]
     assert wrong == []
+
+
+def test_the_engine_names_no_product():
+    names = {*models.Order.Product.values, "Contract", "Order", "Refund", "papay", "micropay"}
+    named = [
+        f"{shown(path)}:{node.lineno}"
+        for path in sources("engine")
+        for node in ast.walk(tree(path))
+        if (isinstance(node, ast.Name) and node.id in names) or (isinstance(node, ast.Constant) and node.value in names)
+    ]
+    assert named == []
 
 
 def test_only_engine_and_services_call_the_client():

@@ -7,8 +7,6 @@ from ..models import SUBJECTS, Operation, Source
 from . import remote
 from .facts import Fact
 
-COMMANDS: dict[str, "Command"] = {}
-
 
 class Command:
     """How one kind of operation is sent, understood and, when its outcome is unknown, found out."""
@@ -28,7 +26,7 @@ class Command:
         return type(row).objects.select_for_update().get(pk=row.pk)
 
     def send(self, client, operation, row):
-        """Send it, return the client's Answer; None when a look at `row` gave the verdict and nothing was sent."""
+        """Send it, return the client's Answer; None when a query of `row` gave the verdict and nothing was sent."""
         raise NotImplementedError
 
     def answered(self, row, fact, operation):
@@ -43,18 +41,9 @@ class Command:
         """
         raise NotImplementedError
 
-    def look(self, row):
-        """Query the row's truth and apply it; returns whether WeChat Pay knows it. Raises client errors."""
-        raise NotImplementedError
-
     def verdict(self, row, operation):
         """What the row's state says about this ask: DONE, REFUSED, or None while it says nothing."""
         raise NotImplementedError
-
-
-def register(command):
-    COMMANDS[command.action] = command()
-    return command
 
 
 def refusal(row, operation):

@@ -19,9 +19,10 @@ from .. import conf
 from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent, WxPayError
 from ..exceptions import OperationPending, ReferenceReused
 from ..models import Operation, Outcome
-from . import failures, outcomes, queue, remote, transactions
-from .commands import COMMANDS, row_of
+from . import failures, outcomes, queries, queue, remote, transactions
+from .commands import row_of
 from .facts import Fact
+from .registry import COMMANDS
 
 logger = logging.getLogger(__name__)
 State = Operation.State
@@ -36,6 +37,7 @@ def plan(row, action, fields, *, reference=None, by=None, supersede=()):
     supersede: actions whose open operation gives way to this one, once no request of it can be under way.
     Raises OperationPending when something else is open for this row.
     """
+    remote.merchant_of(row)  # of that number, and of a region that has the product: else nothing is written down
     refuse_if_pending(row, supersede)
     try:
         with transaction.atomic():
@@ -302,8 +304,8 @@ def _find_out(operation, send_again):
     if outcomes.settle(operation, row):
         return
     try:
-        is_known = command.look(row)
-    except WxPayError as error:  # an unsigned "not found" is one of them: it proves nothing
+        is_known = queries.query(row)
+    except WxPayError as error:
         outcomes.keep(operation, State.UNKNOWN, error)
         if isinstance(error, RateLimited):
             raise

@@ -9,7 +9,8 @@ from .. import conf
 from ..client.errors import WxPayError
 from ..models import Discrepancy, Operation
 from . import discrepancies
-from .commands import COMMANDS, row_of
+from .commands import row_of
+from .registry import COMMANDS
 
 logger = logging.getLogger(__name__)
 State = Operation.State

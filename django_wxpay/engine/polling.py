@@ -1,7 +1,8 @@
 """When a row wants the next query, and who gets to ask it.
 
-The distance grows with the row's age (half of it), from a first value in the settings up to six hours, so a lost
-notification costs seconds for a new row and little for an old one. A final row wants none.
+Each product declares its rhythm. `growing` is the usual one: the distance is half of the row's age, so a lost
+notification costs seconds for a new row and little for an old one. A final row wants no query, but for the one that
+confirms an end.
 """
 
 import logging
@@ -12,35 +13,32 @@ from django.utils import timezone
 
 from .. import conf
 from ..client.errors import RateLimited, WxPayError
-from ..models import Contract, Order, Refund, Source
-from . import failures, queue, remote, transactions
+from ..models import Source
+from . import failures, queue, registry, remote, transactions
 
 logger = logging.getLogger(__name__)
 LONGEST = timedelta(hours=6)
 CONFIRM_AFTER = timedelta(seconds=15)
-TILL = timedelta(minutes=5)  # while somebody may stand there waiting, the distance does not grow
-FIRST = {"contract": "CONTRACT_POLL_SECONDS", "order": "ORDER_POLL_SECONDS", "refund": "REFUND_POLL_SECONDS"}
-# The guides ask for one query after a message that closes a payment; a termination's answer has no particulars.
-CONFIRMED = {
-    "contract": frozenset({Contract.State.TERMINATED}),
-    "order": Order.DEAD,
-    "refund": Refund.GIVES_BACK,
-}
 LEASE = timedelta(minutes=2)
 
 
 def next_poll_at(row, state, source):
     """When a row of that state, learned from that source, is asked about again; None for never."""
     now = timezone.now()
-    if state in row.FINAL:
-        needs_proof = source not in (Source.QUERY, Source.CLOCK) and state in CONFIRMED[row.subject]
-        return now + CONFIRM_AFTER if needs_proof else None
-    if state == Contract.State.SIGNED:
-        return now + timedelta(seconds=conf.setting("SIGNED_CONTRACT_POLL_SECONDS"))
-    age = now - row.created_at
-    if row.subject == Order.subject and row.product == Order.Product.MICROPAY and age < TILL:
-        return now + timedelta(seconds=conf.setting("TILL_QUERY_SECONDS"))
-    return now + min(max(age / 2, timedelta(seconds=conf.setting(FIRST[row.subject]))), LONGEST)
+    if state not in row.FINAL:
+        return now + registry.product_of(row).pause(row, state)
+    needs_proof = source not in (Source.QUERY, Source.CLOCK) and state in registry.subject_of(row).confirmed
+    return now + CONFIRM_AFTER if needs_proof else None
+
+
+def growing(setting):
+    """A rhythm for `Product.pause`: half of the row's age, from that setting's seconds up to six hours."""
+
+    def pause(row, state):
+        first = timedelta(seconds=conf.setting(setting))
+        return min(max((timezone.now() - row.created_at) / 2, first), LONGEST)
+
+    return pause
 
 
 def claim(queryset, limit):

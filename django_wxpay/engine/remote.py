@@ -11,7 +11,7 @@ from django.utils import timezone
 from .. import conf
 from ..client.errors import RateLimited
 from ..models import MerchantState
-from . import transactions
+from . import registry, transactions
 
 logger = logging.getLogger(__name__)
 LONGEST_STEP = 9  # 2⁹ s, about eight minutes
@@ -25,6 +25,7 @@ def merchant_of(row):
             f"WXPAY merchant {row.merchant!r} now signs as {merchant.mchid}, but this row belongs to {row.mchid}. "
             "Keep the old merchant under its alias and give the new one another."
         )
+    registry.refuse_other_region(row, merchant.region)
     return merchant
 
 

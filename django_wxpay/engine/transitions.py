@@ -7,42 +7,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from .. import conf, signals
-from ..models import SUBJECTS, Contract, Order, Refund, Transition
-from . import failures, queue
+from ..models import SUBJECTS, Discrepancy, Transition
+from . import failures, queue, registry
 
 logger = logging.getLogger(__name__)
-PAID, DEAD = Order.PAID, Order.DEAD
-
-
-def _contract_signal(old, new):
-    return {
-        Contract.State.SIGNED: signals.contract_signed,
-        Contract.State.TERMINATED: signals.contract_terminated,
-    }.get(new)
-
-
-def _order_signal(old, new):
-    if new in PAID and old not in PAID:
-        return signals.order_paid
-    if new in DEAD and old not in DEAD:
-        return signals.order_closed
-    return None
-
-
-def _refund_signal(old, new):
-    if new == Refund.State.SUCCESS:
-        return signals.refund_succeeded
-    if new in (Refund.State.CLOSED, Refund.State.ABNORMAL, Refund.State.REFUSED):
-        return signals.refund_failed
-    return None
-
-
-SIGNALS = {
-    "contract": _contract_signal,
-    "order": _order_signal,
-    "refund": _refund_signal,
-    "discrepancy": lambda old, new: signals.discrepancy_found if not old else None,
-}
 ALL_SIGNALS = [value for value in vars(signals).values() if isinstance(value, signals.Signal)]
 
 
@@ -110,10 +78,15 @@ def _deliver_next(**only):
 
 def _send(transition):
     row = SUBJECTS[transition.subject].objects.get(pk=transition.object_id)
-    named = SIGNALS[transition.subject](transition.from_state, transition.to_state)
-    for signal in (signals.state_changed, named):
+    for signal in (signals.state_changed, _named_signal(transition)):
         if signal is not None:
             signal.send(sender=type(row), row=row, transition=transition)
+
+
+def _named_signal(transition):
+    if transition.subject == Discrepancy.subject:
+        return None if transition.from_state else signals.discrepancy_found
+    return registry.SUBJECT[transition.subject].signal(transition.from_state, transition.to_state)
 
 
 def _put_off(transition, error):

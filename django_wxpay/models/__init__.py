@@ -1,6 +1,6 @@
 """What we remember: one module per subject. Models know neither the client nor the services."""
 
-from .base import Outcome, Source
+from .base import Outcome, Source, WireObject
 from .bills import Bill
 from .certificates import MerchantState, PlatformCertificate
 from .contracts import Contract
@@ -30,4 +30,5 @@ __all__ = [
     "Settlement",
     "Source",
     "Transition",
+    "WireObject",
 ]

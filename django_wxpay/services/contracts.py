@@ -6,11 +6,10 @@ from zoneinfo import ZoneInfo
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from .. import conf
+from .. import conf, signals
 from ..client import fields
 from ..client.contracts import for_channel
-from ..client.errors import NotFound
-from ..engine import commands, operations, polling, remote, transactions
+from ..engine import commands, operations, polling, queries, registry, remote, transactions
 from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, refuse
 from ..engine.numbers import new_number
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
@@ -120,7 +119,7 @@ def _asked_as(config, reference, wanted):
     return operations.refuse_reuse(known, reference, wanted) if known else None
 
 
-@commands.register
+@registry.command
 class Sign(commands.Command):
     action = Action.SIGN
     harmless = True  # another session under the same number
@@ -140,9 +139,6 @@ class Sign(commands.Command):
         if row.state == State.PENDING:
             move(row, State.EXPIRED, commands.refusal(row, operation), {}, note=f"{error}"[:256])
         return Operation.State.REFUSED
-
-    def look(self, row):
-        return look(row)
 
     def verdict(self, row, operation):
         if row.state == State.EXPIRED:
@@ -170,7 +166,8 @@ def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchi
     )  # fmt: skip
     transactions.refuse_inside("contracts.adopt outside of atomic()")
     begun_at = timezone.now()
-    answer = _query(contract)
+    with remote.client_of(contract) as client:
+        answer = _query(client, contract)
 
     def work():
         known = named(Contract.objects.filter(mchid=config.mchid), out_contract_code=out_contract_code)
@@ -224,62 +221,32 @@ def apply_contract(fact):
     return move(row, state, fact, changes)
 
 
-def _query(contract):
+def _query(client, contract):
     sub = {"sub_mchid": contract.sub_mchid, "sub_appid": contract.sub_appid}
-    with remote.client_of(contract) as client:
-        if contract.contract_id:
-            return client.contracts.query(contract_id=contract.contract_id, **sub)
-        return client.contracts.query_by_code(
-            out_contract_code=contract.out_contract_code, plan_id=contract.plan_id, **sub
-        )
-
-
-def look(contract):
-    """Query and apply; True when WeChat Pay knows the contract, False when it verifiably does not.
-
-    Raises what the client raises (an unsigned "not found" is a NotFound).
-    """
-    begun_at = timezone.now()
-    try:
-        answer = _query(contract)
-    except NotFound as error:
-        if not error.verified:
-            raise
-        _not_there(contract)
-        return False
-    transactions.run(lambda: apply_contract(Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at)))
-    return True
+    if contract.contract_id:
+        return client.contracts.query(contract_id=contract.contract_id, **sub)
+    return client.contracts.query_by_code(out_contract_code=contract.out_contract_code, plan_id=contract.plan_id, **sub)
 
 
 def sync(contract):
     """Query WeChat Pay and record what it says; returns the refreshed row.
 
-    Raises APIError, OutcomeUnknown. A contract that nobody signed in time becomes EXPIRED; an unsigned "not found"
-    suffices for that when it has WeChat Pay's code, for a later signature would still be heard of.
+    Raises APIError, OutcomeUnknown. A contract that nobody signed in time becomes EXPIRED.
 
     Source: APIv3 manual, auto-debit, "Query contract", GET /v3/global/papay/contracts/….
     """
-    try:
-        look(contract)
-    except NotFound as error:
-        if not error.code:  # some gateway's 404
-            raise
-        _not_there(contract)
-    contract.refresh_from_db()
-    return contract
+    return queries.sync(contract)
 
 
-def _not_there(contract):
+def _not_there(contract, begun_at):
     """WeChat Pay has no such contract: not signed. After the session's end that is how it stays."""
-    now = timezone.now()
 
     def work():
         row = Contract.objects.select_for_update().get(pk=contract.pk)
-        if row.state == State.PENDING and (row.expired_time is None or row.expired_time + EXPIRY_GRACE < now):
+        if row.state == State.PENDING and (row.expired_time is None or row.expired_time + EXPIRY_GRACE < begun_at):
             move(row, State.EXPIRED, Fact(remote.merchant_of(row), {}, Source.CLOCK), {})
         else:
-            row_poll = polling.next_poll_at(row, row.state, Source.QUERY)
-            Contract.objects.filter(pk=row.pk).update(synced_at=now, next_poll_at=row_poll)
+            polling.not_there(row, begun_at)
 
     transactions.run(work)
 
@@ -342,7 +309,7 @@ def terminate(contract, **asked):
     return operations.carry_out(plan_termination, contract, **asked)
 
 
-@commands.register
+@registry.command
 class Terminate(commands.Command):
     action = Action.TERMINATE
     harmless = True
@@ -360,8 +327,40 @@ class Terminate(commands.Command):
         # "None, or terminated already": a query tells.
         return Operation.State.UNKNOWN if error.means("CONTRACT_NOT_EXIST") else Operation.State.REFUSED
 
-    def look(self, row):
-        return look(row)
-
     def verdict(self, row, operation):
         return Operation.State.DONE if row.state == State.TERMINATED else None
+
+
+# What the engine must know
+
+
+def _signal(old, new):
+    return {State.SIGNED: signals.contract_signed, State.TERMINATED: signals.contract_terminated}.get(new)
+
+
+def _pause(contract, state):
+    if state == State.SIGNED:
+        return timedelta(seconds=conf.setting("SIGNED_CONTRACT_POLL_SECONDS"))
+    return polling.growing("CONTRACT_POLL_SECONDS")(contract, state)
+
+
+registry.subject(
+    registry.Subject(
+        model=Contract,
+        apply=apply_contract,
+        events=tuple(registry.Event(event_type, "out_contract_code") for event_type in EVENT_STATES),
+        signal=_signal,
+        confirmed=frozenset({State.TERMINATED}),  # the answer to our termination has no particulars
+    )
+)
+registry.product(
+    registry.Product(
+        subject=Contract.subject,
+        name="",
+        regions=frozenset({"global"}),
+        query=_query,
+        not_there=_not_there,
+        advance=sync,
+        pause=_pause,
+    )
+)

@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from typing import NamedTuple
 
 from django.db import IntegrityError, OperationalError
 from django.db.models import F
@@ -11,11 +10,10 @@ from django.utils.functional import SimpleLazyObject
 
 from .. import conf
 from ..client.errors import WxPayError
-from ..engine import discrepancies, failures, transactions
+from ..engine import discrepancies, failures, registry, transactions
 from ..engine.facts import Fact
 from ..exceptions import ProcessingFailed, WrongMerchant
 from ..models import Discrepancy, Notification, Outcome, Source
-from . import contracts, orders, refunds
 
 logger = logging.getLogger(__name__)
 State = Notification.State
@@ -23,23 +21,6 @@ KEPT_HEADERS = ("wechatpay-", "request-id", "content-type", "user-agent")
 SOONEST, LATEST = timedelta(seconds=5), timedelta(hours=1)
 
 
-class Handler(NamedTuple):
-    """Who records a kind of message, and which of its fields is the merchant's number."""
-
-    apply: object
-    subject: str
-    number: str
-
-
-HANDLERS = {
-    "PAPAY.SIGN": Handler(contracts.apply_contract, "contract", "out_contract_code"),
-    "PAPAY.TERMINATE": Handler(contracts.apply_contract, "contract", "out_contract_code"),
-    "TRANSACTION.SUCCESS": Handler(orders.apply_order, "order", "out_trade_no"),
-    "REFUND.SUCCESS": Handler(refunds.apply_refund, "refund", "out_refund_no"),
-    "REFUND.ABNORMAL": Handler(refunds.apply_refund, "refund", "out_refund_no"),
-    "REFUND.CLOSED": Handler(refunds.apply_refund, "refund", "out_refund_no"),
-}
-OUR_FAMILIES = ("PAPAY.", "TRANSACTION.", "REFUND.")
 STATES = {
     Outcome.APPLIED: State.PROCESSED,
     Outcome.SAME: State.PROCESSED,
@@ -119,13 +100,13 @@ def _kept(headers):
 
 def _keep_and_process(notification, merchant, payload, text):
     """Insert first: the unique event id is the lock. The row is written as if all went well, and corrected if not."""
-    handler = HANDLERS.get(notification.event_type)
-    if handler is None and not notification.event_type.startswith(OUR_FAMILIES):
+    known = registry.event_of(notification.event_type, payload)
+    if known is None and not registry.is_ours(notification.event_type):
         expected = {"state": State.UNHANDLED}
     else:
         expected = {"state": State.PROCESSED, "outcome": Outcome.APPLIED, "processed_at": timezone.now()}
-    if handler is not None:
-        expected |= {"subject": handler.subject, "number": str(payload.get(handler.number) or "")[:64]}
+    if known is not None:
+        expected |= _names(*known, payload)
     _set(notification, expected)
     try:
         notification.pk = None
@@ -141,16 +122,16 @@ def _process(notification, merchant, payload, text, stored=None):
 
     stored: what was just inserted; None for a row read under its lock, which counts an attempt.
     """
-    handler = HANDLERS.get(notification.event_type)
-    if handler is None:
+    known = registry.event_of(notification.event_type, payload)
+    if known is None:
         raise UnknownEvent(f"{notification.event_type} is not known to this version; upgrade, then process it again.")
     fact = Fact(merchant, payload, Source.NOTIFICATION, text=text, event_type=notification.event_type)
-    applied = handler.apply(fact)
+    applied = known[0].apply(fact)
     values = {
         "state": STATES[applied.outcome], "outcome": applied.outcome, "error": applied.why[:512],
-        "subject": handler.subject, "number": str(payload.get(handler.number) or "")[:64],
         "processed_at": timezone.now(), "next_try_at": None,
     }  # fmt: skip
+    values |= _names(*known, payload)
     if applied.outcome == Outcome.UNKNOWN_ROW:
         values |= _wait_for_row(notification)
     if stored is None:
@@ -158,6 +139,10 @@ def _process(notification, merchant, payload, text, stored=None):
     if stored is None or applied.outcome != stored["outcome"]:
         Notification.objects.filter(pk=notification.pk).update(**values)
         _set(notification, values)
+
+
+def _names(subject, event, payload):
+    return {"subject": subject.name, "number": str(payload.get(event.number) or "")[:64]}
 
 
 def _wait_for_row(notification):
@@ -236,7 +221,7 @@ def retry(notification):
         if row.state != State.PROCESSED:
             merchant, client = conf.merchant(row.merchant), conf.client(row.merchant)
             payload, text = client.notifications.decrypt(client.notifications.decode(bytes(row.body)))
-            if row.event_type in HANDLERS or row.event_type.startswith(OUR_FAMILIES):
+            if registry.is_ours(row.event_type):
                 _process(row, merchant, payload, text)
 
     try:

@@ -6,10 +6,10 @@ from datetime import timedelta
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from .. import conf
+from .. import conf, signals
 from ..client import fields
 from ..client.errors import NotFound
-from ..engine import commands, discrepancies, operations, outcomes, polling, remote, transactions
+from ..engine import commands, discrepancies, operations, outcomes, polling, queries, registry, remote, transactions
 from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, refuse
 from ..engine.numbers import new_number
 from ..exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge
@@ -143,7 +143,7 @@ def _to_send(refund, order):
     }
 
 
-@commands.register
+@registry.command
 class RefundOrder(commands.Command):
     action = Action.REFUND
     pause = timedelta(hours=1)
@@ -166,7 +166,7 @@ class RefundOrder(commands.Command):
         return super().lock(row)
 
     def send(self, client, operation, row):
-        return client.refunds.create(**operation.fields)
+        return registry.product_of(row.order).refunds.create(client, operation.fields)
 
     def answered(self, row, fact, operation):
         return apply_refund(fact)
@@ -185,9 +185,6 @@ class RefundOrder(commands.Command):
                 str(error),
             )
         return Operation.State.REFUSED
-
-    def look(self, row):
-        return look(row)
 
     def verdict(self, row, operation):
         if row.state == State.REFUSED:
@@ -343,27 +340,6 @@ def _tell_if_too_much(order):
 # Confirming
 
 
-def look(refund):
-    """Query and apply; True when WeChat Pay knows the refund, False when it verifiably does not.
-
-    Raises what the client raises (an unsigned "not found" is a NotFound).
-    """
-    begun_at = timezone.now()
-    try:
-        with remote.client_of(refund) as client:
-            number = (
-                {"out_refund_no": refund.out_refund_no} if refund.out_refund_no else {"refund_id": refund.refund_id}
-            )
-            answer = client.refunds.query(**number, sub_mchid=refund.sub_mchid)
-    except NotFound as error:
-        if not error.verified:
-            raise
-        polling.not_there(refund, begun_at)
-        return False
-    transactions.run(lambda: apply_refund(Fact.from_answer(refund, answer, source=Source.QUERY, begun_at=begun_at)))
-    return True
-
-
 def sync(refund):
     """Query WeChat Pay and record what it says; returns the refreshed row.
 
@@ -371,12 +347,7 @@ def sync(refund):
 
     Source: APIv3 manual, "Query a single refund", GET /v3/global/refunds/out-refund-no/{out_refund_no}.
     """
-    try:
-        look(refund)
-    except NotFound:
-        polling.put_off(refund)
-    refund.refresh_from_db()
-    return refund
+    return queries.sync(refund)
 
 
 def sync_all(order):
@@ -389,7 +360,7 @@ def sync_all(order):
     begun_at = timezone.now()
     merchant = remote.merchant_of(order)
     with remote.client_of(order) as client:
-        entries = client.refunds.iter_all(out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid)
+        entries = registry.product_of(order).refunds.query_all(client, order)
         try:
             for entry in entries:
                 payload = entry | {"out_trade_no": order.out_trade_no}
@@ -397,12 +368,42 @@ def sync_all(order):
                     merchant, payload, Source.QUERY, text=json.dumps(payload, ensure_ascii=False), begun_at=begun_at
                 )
                 transactions.run(lambda fact=fact: apply_refund(fact))
-        except NotFound as error:
-            if not error.verified:
-                raise
+        except NotFound:
+            pass
     return list(order.refunds.all())
 
 
 def poll(limit=100):
     """Query refunds that are due; returns how many."""
     return polling.poll(Refund.objects.all(), sync, limit)
+
+
+# What the engine must know
+
+
+def _signal(old, new):
+    if new == State.SUCCESS:
+        return signals.refund_succeeded
+    return signals.refund_failed if new in (State.CLOSED, State.ABNORMAL, State.REFUSED) else None
+
+
+registry.subject(
+    registry.Subject(
+        model=Refund,
+        apply=apply_refund,
+        events=tuple(registry.Event(event_type, "out_refund_no") for event_type in EVENT_STATES),
+        signal=_signal,
+        confirmed=Refund.GIVES_BACK,
+    )
+)
+registry.product(
+    registry.Product(
+        subject=Refund.subject,
+        name="",
+        regions=frozenset({"global", "mainland"}),  # its order's product decides when it is planned
+        query=lambda client, refund: registry.product_of(refund.order).refunds.query(client, refund),
+        not_there=polling.not_there,
+        advance=sync,
+        pause=polling.growing("REFUND_POLL_SECONDS"),
+    )
+)

@@ -34,7 +34,7 @@ OPEN_STATES = {
 FOR_SHOPS = (
     "contracts", "checkout", "orders", "refunds", "bills", "settlements", "certificates", "discrepancies", "timeline",
 )  # fmt: skip
-INNER = {"look", "record", "query", "china_today"}  # public among services, of no use to a shop
+INNER = {"record", "confirmed", "china_today"}  # public among services, of no use to a shop
 TABLE = "Every open state and the rule that ends it"
 
 

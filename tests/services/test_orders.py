@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
 from django_wxpay.conf import merchant
-from django_wxpay.engine import operations
+from django_wxpay.engine import operations, registry, remote
 from django_wxpay.engine.facts import Fact
 from django_wxpay.exceptions import (
     CalledInTransaction,
@@ -362,7 +362,8 @@ def test_paid_after_it_was_closed_here_is_believed_by_query_and_told(wxpay_sandb
 
 def test_a_query_begun_before_the_reversal_changes_nothing(wxpay_sandbox, contract):
     order = orders.deduct(contract, **ASKED)
-    answer = orders.facts.query(order)
+    with remote.client_of(order) as client:
+        answer = registry.product_of(order).query(client, order)
     begun_at = timezone.now()
     Order.objects.update(state="REVOKED", state_at=timezone.now())
     with transaction.atomic():

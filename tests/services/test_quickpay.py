@@ -6,7 +6,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import InvalidField
-from django_wxpay.engine import operations
+from django_wxpay.engine import operations, registry, remote
+from django_wxpay.engine.facts import Fact
 from django_wxpay.exceptions import (
     CalledInTransaction,
     OperationPending,
@@ -189,12 +190,13 @@ def test_paid_at_44_reversed_at_46_and_a_query_of_44_answered_at_47_ends_revoked
     clock.shift(timedelta(seconds=44.5))
     wxpay_sandbox.wechat.settle()
     begun_at = timezone.now()
-    answer = orders.facts.query(order)
+    with remote.client_of(order) as client:
+        answer = registry.product_of(order).query(client, order)
     assert answer.data["trade_state"] == "SUCCESS"
     clock.shift(timedelta(seconds=1.5))
     orders.reverse(order)  # nobody knew yet
     clock.shift(timedelta(seconds=1))
-    fact = orders.facts.Fact.from_answer(order, answer, source="QUERY", begun_at=begun_at)
+    fact = Fact.from_answer(order, answer, source="QUERY", begun_at=begun_at)
     with transaction.atomic():
         assert orders.apply_order(fact).outcome == "STALE"
     order.refresh_from_db()

@@ -1,7 +1,7 @@
 """Orders: what a payer owes and whether it was paid. One module per way of charging, one way in for facts."""
 
 from .deductions import deduct, plan_deduction, plan_retry, retry_deduction
-from .facts import apply_order, look, sync
+from .facts import apply_order, sync
 from .polls import poll, status
 from .quickpay import advance_till, pay_by_code, wait_until_final
 from .reversals import close_expired, plan_reversal, reverse
@@ -11,7 +11,6 @@ __all__ = [
     "apply_order",
     "close_expired",
     "deduct",
-    "look",
     "pay_by_code",
     "plan_deduction",
     "plan_retry",

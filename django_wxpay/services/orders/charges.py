@@ -3,7 +3,6 @@
 from ...engine import commands
 from ...engine.facts import move
 from ...models import Operation, Order
-from .facts import look
 
 State = Order.State
 # These say that the number is known there: a query tells the truth.
@@ -20,9 +19,6 @@ class Charge(commands.Command):
             changes = {"error_code": error.code[:64]}
             move(row, State.REFUSED, commands.refusal(row, operation), changes, note=str(error)[:256])
         return Operation.State.REFUSED
-
-    def look(self, row):
-        return look(row)
 
     def verdict(self, row, operation):
         if row.state == State.REFUSED:

@@ -7,12 +7,14 @@ from django.utils import timezone
 
 from ... import conf
 from ...client import fields
-from ...engine import commands, operations, outcomes, polling, remote
+from ...engine import commands, operations, outcomes, polling, registry, remote
 from ...engine.numbers import new_number
 from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
 from ...models import Action, Contract, Operation, Order
 from .charges import Charge
-from .facts import apply_order
+from .facts import apply_order, sync
+from .polls import confirmed
+from .products import GLOBAL_REFUNDS, OrderProduct
 from .reversals import reverse
 
 State = Order.State
@@ -154,7 +156,7 @@ def _asked_as(contract, reference, wanted):
     return operations.refuse_reuse(latest, reference, wanted) if latest else None
 
 
-@commands.register
+@registry.command
 class Deduct(Charge):
     action = Action.DEDUCT
 
@@ -168,3 +170,23 @@ class Deduct(Charge):
         if error.means(*CONTRACT_GONE):
             transaction.on_commit(lambda: polling.plan_query(row.contract), robust=True)
         return super().refused(row, error, operation)
+
+
+registry.product(
+    OrderProduct(
+        name=Order.Product.PAPAY,
+        regions=frozenset({"global"}),
+        query=lambda client, order: client.orders.query_deduction(
+            out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid
+        ),
+        not_there=polling.not_there,
+        advance=sync,
+        pause=polling.growing("ORDER_POLL_SECONDS"),
+        status=confirmed,
+        reverse=lambda client, fields: client.orders.reverse_deduction(**fields),
+        reversed_to=State.CLOSED,
+        queried_first=True,  # what becomes of a deduction that was paid and is reversed, the manual does not say
+        expires="ORDER_EXPIRES_SECONDS",
+        refunds=GLOBAL_REFUNDS,
+    )
+)

@@ -1,12 +1,11 @@
 """What WeChat Pay says of an order: applied here, whoever brought it."""
 
 from django.db.models import OuterRef, Subquery
-from django.utils import timezone
 
-from ...client.errors import NotFound
-from ...engine import polling, remote, transactions
-from ...engine.facts import Applied, Fact, Known, differences, identity, move, named, refuse
-from ...models import Contract, Order, Outcome, Refund, Source
+from ... import signals
+from ...engine import queries, registry
+from ...engine.facts import Applied, Known, differences, identity, move, named, refuse
+from ...models import Contract, Order, Outcome, Refund
 
 State = Order.State
 PROVES_PAYMENT = Order.PAID
@@ -56,39 +55,6 @@ def _was_refunded(row):
     return row.refund_reserved > 0 and row.refunds.filter(state=Refund.State.SUCCESS).exists()
 
 
-def query(order):
-    """Ask WeChat Pay about an order; returns the client's Answer. Applies nothing."""
-    with remote.client_of(order) as client:
-        return QUERIES[order.product](client, order)
-
-
-QUERIES = {
-    Order.Product.PAPAY: lambda client, order: client.orders.query_deduction(
-        out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid
-    ),
-    Order.Product.MICROPAY: lambda client, order: client.orders.query_payment(
-        out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid
-    ),
-}
-
-
-def look(order):
-    """Query and apply; True when WeChat Pay knows the order, False when it verifiably does not.
-
-    Raises what the client raises (an unsigned "not found" is a NotFound).
-    """
-    begun_at = timezone.now()
-    try:
-        answer = query(order)
-    except NotFound as error:
-        if not error.verified:
-            raise
-        polling.not_there(order, begun_at)  # the operation's own rule decides whether to send again
-        return False
-    transactions.run(lambda: apply_order(Fact.from_answer(order, answer, source=Source.QUERY, begun_at=begun_at)))
-    return True
-
-
 def sync(order):
     """Query WeChat Pay and record what it says; returns the refreshed row.
 
@@ -97,9 +63,23 @@ def sync(order):
     Source: APIv3 manual, "Query order", GET /v3/global/papay/transactions/out-trade-no/{out_trade_no} for deductions,
     GET /v3/global/transactions/out-trade-no/{out_trade_no} for quick payments.
     """
-    try:
-        look(order)
-    except NotFound:
-        polling.put_off(order)
-    order.refresh_from_db()
-    return order
+    return queries.sync(order)
+
+
+def _signal(old, new):
+    if new in Order.PAID and old not in Order.PAID:
+        return signals.order_paid
+    if new in Order.DEAD and old not in Order.DEAD:
+        return signals.order_closed
+    return None
+
+
+registry.subject(
+    registry.Subject(
+        model=Order,
+        apply=apply_order,
+        events=(registry.Event("TRANSACTION.SUCCESS", "out_trade_no"),),
+        signal=_signal,
+        confirmed=Order.DEAD,  # the guides ask for one query after a message that closes a payment
+    )
+)

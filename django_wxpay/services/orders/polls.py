@@ -1,17 +1,17 @@
 """Asking about orders that are due: by the poller for all, by a status page for one."""
 
-from ...engine import polling
+from ...engine import polling, registry
 from ...models import Order
 from .facts import sync
-from .quickpay import advance, advance_till
-
-STEPS = {Order.Product.PAPAY: sync, Order.Product.MICROPAY: advance}
 
 
 def status(order):
     """The order, confirmed with WeChat Pay unless final or asked in the last seconds; never raises for the network."""
-    if order.product == Order.Product.MICROPAY:
-        return advance_till(order)
+    return registry.product_of(order).status(order)
+
+
+def confirmed(order):
+    """The usual status: one query per row and STATUS_QUERY_SECONDS, none once it is final."""
     if order.is_final or not polling.may_ask(order):
         order.refresh_from_db()
         return order
@@ -19,5 +19,5 @@ def status(order):
 
 
 def poll(limit=100):
-    """Take orders that are due a step further; returns how many."""
-    return polling.poll(Order.objects.all(), lambda order: STEPS[order.product](order), limit)
+    """Advance orders that are due; returns how many."""
+    return polling.poll(Order.objects.all(), lambda order: registry.product_of(order).advance(order), limit)

@@ -17,17 +17,19 @@ from django.views.decorators.debug import sensitive_variables
 from ... import conf
 from ...client import fields
 from ...client.errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent
-from ...engine import commands, operations, polling, transactions
+from ...engine import commands, operations, polling, registry, transactions
 from ...engine.facts import move
 from ...engine.numbers import new_number
 from ...exceptions import OperationPending
 from ...models import Action, Order
 from .charges import Charge
 from .facts import apply_order, sync
+from .products import GLOBAL_REFUNDS, OrderProduct
 from .reversals import plan_reversal
 
 logger = logging.getLogger(__name__)
 State = Order.State
+WAITING = timedelta(minutes=5)  # while somebody may stand there, the distance of queries does not grow
 
 
 @sensitive_variables("auth_code", "asked")
@@ -132,7 +134,7 @@ def _asked_as(config, reference, wanted):
     return operations.refuse_reuse(known, reference, wanted) if known else None
 
 
-@commands.register
+@registry.command
 class Pay(Charge):
     action = Action.PAY
     resend = False
@@ -223,3 +225,29 @@ def wait_until_final(order, *, timeout_seconds=180):
     while not advance_till(order).is_final and time.monotonic() < ends:
         time.sleep(1)
     return order
+
+
+def _pause(order, state):
+    if timezone.now() - order.created_at < WAITING:
+        return timedelta(seconds=conf.setting("TILL_QUERY_SECONDS"))
+    return polling.growing("ORDER_POLL_SECONDS")(order, state)
+
+
+registry.product(
+    OrderProduct(
+        name=Order.Product.MICROPAY,
+        regions=frozenset({"global"}),
+        query=lambda client, order: client.orders.query_payment(
+            out_trade_no=order.out_trade_no, sub_mchid=order.sub_mchid
+        ),
+        not_there=polling.not_there,
+        advance=advance,
+        pause=_pause,
+        status=advance_till,
+        reverse=lambda client, fields: client.orders.reverse_payment(**fields),
+        reversed_to=State.REVOKED,  # it may have been paid: the money went back
+        queried_first=False,
+        expires=None,  # `advance` has its own, shorter clock
+        refunds=GLOBAL_REFUNDS,
+    )
+)

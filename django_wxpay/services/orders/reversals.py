@@ -10,11 +10,10 @@ from django.utils import timezone
 
 from ... import conf
 from ...client.errors import RequestNotSent, WxPayError
-from ...engine import commands, failures, operations, remote, transactions
+from ...engine import commands, failures, operations, queries, registry, remote, transactions
 from ...engine.facts import Applied, move
 from ...exceptions import OrderPaid
 from ...models import Action, Operation, Order, Outcome
-from .facts import look
 
 logger = logging.getLogger(__name__)
 State = Order.State
@@ -57,9 +56,13 @@ def reverse(order, **asked):
 
 
 def close_expired(limit=100):
-    """Reverse deductions that have no outcome after ORDER_EXPIRES_SECONDS; returns how many were asked for."""
-    before = timezone.now() - timedelta(seconds=conf.setting("ORDER_EXPIRES_SECONDS"))
-    late = Order.objects.open().filter(product=Order.Product.PAPAY, created_at__lte=before)
+    """Reverse orders that have no outcome after their product's time; returns how many were asked for."""
+    return sum(_close_expired_of(product, limit) for product in registry.products(Order.subject) if product.expires)
+
+
+def _close_expired_of(product, limit):
+    before = timezone.now() - timedelta(seconds=conf.setting(product.expires))
+    late = Order.objects.open().filter(product=product.name, created_at__lte=before)
     asked_for = Operation.objects.open().filter(subject=Order.subject, action=Action.REVERSE, object_id=OuterRef("pk"))
     asked = 0
     for order in late.filter(~Exists(asked_for)).exclude(mchid__in=remote.slowed()).order_by("created_at")[:limit]:
@@ -73,27 +76,23 @@ def close_expired(limit=100):
     return asked
 
 
-@commands.register
+@registry.command
 class Reverse(commands.Command):
     action = Action.REVERSE
     harmless = True
 
     def send(self, client, operation, row):
-        if row.product == Order.Product.MICROPAY:
-            return client.orders.reverse_payment(**operation.fields)
-        # What becomes of a deduction that was paid and is reversed, the manual does not say.
-        if look(row):
+        product = registry.product_of(row)
+        if product.queried_first and queries.query(row):
             row.refresh_from_db()
             if self.verdict(row, operation) is not None:
                 return None
-        return client.orders.reverse_deduction(**operation.fields)
+        return product.reverse(client, operation.fields)
 
     def answered(self, row, fact, operation):
         if fact.data:  # 202: it is being looked at; only an empty answer means done
             return Applied(Outcome.REFUSED, row, "not reversed yet")
-        # A reversed quick payment may have been paid: the money went back. A reversed deduction was only closed.
-        state = State.REVOKED if row.product == Order.Product.MICROPAY else State.CLOSED
-        return move(row, state, fact, {}, note="reversed")
+        return move(row, registry.product_of(row).reversed_to, fact, {}, note="reversed")
 
     def refused(self, row, error, operation):
         if error.means("ORDER_NOT_EXIST"):  # it never arrived, and no request of it can be under way any more
@@ -111,9 +110,6 @@ class Reverse(commands.Command):
         if isinstance(error, RequestNotSent):
             return Operation.State.REFUSED
         return Operation.State.PLANNED  # too early, or the payer is at it: not now, but it must end some day
-
-    def look(self, row):
-        return look(row)
 
     def verdict(self, row, operation):
         if row.state in PROVED_DEAD:

@@ -1,0 +1,48 @@
+"""What a product of orders declares, beside what every product does: how it is ended, refunded, shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ...client import Client
+from ...client.answers import Answer
+from ...engine.registry import Product
+from ...models import Order, Refund
+
+
+class RefundCalls(NamedTuple):
+    """The calls of one family of refunds."""
+
+    create: Callable[[Client, Mapping[str, Any]], Answer]
+    query: Callable[[Client, Refund], Answer]
+    query_all: Callable[[Client, Order], Iterable[Mapping[str, Any]]] | None  # None where there is no such call
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderProduct(Product):
+    """One product of orders."""
+
+    subject: str = Order.subject
+    status: Callable[[Order], Order]  # what a status page does: at most one call, never raises for the network
+    reverse: Callable[[Client, Mapping[str, Any]], Answer]  # ends an unpaid order for good; 204
+    reversed_to: Order.State  # what a reversed order is
+    queried_first: bool  # whether it is queried before it is reversed, lest a paid one be
+    expires: str | None  # the setting after whose seconds an order without an outcome is reversed by task
+    refunds: RefundCalls
+
+
+GLOBAL_REFUNDS = RefundCalls(
+    create=lambda client, fields: client.refunds.create(**fields),
+    query=lambda client, refund: client.refunds.query(**_number(refund), sub_mchid=refund.sub_mchid),
+    query_all=lambda client, order: client.refunds.iter_all(
+        out_trade_no=order.out_trade_no or "", sub_mchid=order.sub_mchid
+    ),
+)
+
+
+def _number(refund: Refund) -> dict[str, str]:
+    if refund.out_refund_no:
+        return {"out_refund_no": refund.out_refund_no}
+    return {"refund_id": refund.refund_id or ""}

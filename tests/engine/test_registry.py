@@ -1,0 +1,116 @@
+"""Products declare themselves once and whole; what is missing stops the process at start, not at the first payment."""
+
+import dataclasses
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from django_wxpay import conf
+from django_wxpay.engine import registry
+from django_wxpay.models import Action, Contract, Operation, Order
+from django_wxpay.services import contracts, orders
+from django_wxpay.testing import make_contract
+
+PAPAY = "order", Order.Product.PAPAY
+
+
+@pytest.fixture
+def declared(monkeypatch):
+    """The registry as it is, free to be changed for the length of a test."""
+    for name in ("SUBJECT", "PRODUCTS", "COMMANDS"):
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+    return registry
+
+
+def test_all_that_the_models_name_is_declared(declared):
+    declared.check()
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "says"),
+    [
+        ("SUBJECT", "refund", "subject refund"),
+        ("PRODUCTS", PAPAY, "product PAPAY order"),
+        ("PRODUCTS", ("contract", ""), "product of contract"),
+        ("COMMANDS", Action.REVERSE, "command REVERSE"),
+    ],
+)
+def test_what_nobody_declares_is_named_at_start(declared, table, key, says):
+    del getattr(declared, table)[key]
+    with pytest.raises(ImproperlyConfigured, match=says):
+        declared.check()
+
+
+def test_a_product_that_leaves_out_a_part_cannot_be_declared(declared):
+    known = declared.PRODUCTS[PAPAY]
+    parts = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
+    for name in parts.keys() - {"subject"}:
+        with pytest.raises(TypeError, match=name):
+            type(known)(**{part: value for part, value in parts.items() if part != name})
+
+
+@pytest.mark.parametrize(
+    ("event_type", "whose"),
+    [
+        ("PAPAY.SIGN", ("contract", "out_contract_code")),
+        ("TRANSACTION.SUCCESS", ("order", "out_trade_no")),
+        ("REFUND.CLOSED", ("refund", "out_refund_no")),
+        ("TRANSACTION.PAY_BACK", None),
+        ("PAYSCORE.USER_OPEN_SERVICE", None),
+    ],
+)
+def test_a_notification_finds_the_subject_that_takes_it(event_type, whose):
+    found = registry.event_of(event_type, {})
+    assert (found and (found[0].name, found[1].number)) == whose
+
+
+def test_two_subjects_may_share_a_type_and_the_payload_decides(declared):
+    single = declared.SUBJECT["order"]
+    event = single.events[0]
+    combined = dataclasses.replace(
+        declared.SUBJECT["contract"],
+        events=(event._replace(number="combine_out_trade_no", belongs=lambda payload: "combine_mchid" in payload),),
+    )
+    event = event._replace(belongs=lambda payload: "combine_mchid" not in payload)
+    declared.SUBJECT |= {"order": dataclasses.replace(single, events=(event,)), "contract": combined}
+    assert declared.event_of("TRANSACTION.SUCCESS", {})[1].number == "out_trade_no"
+    assert declared.event_of("TRANSACTION.SUCCESS", {"combine_mchid": "1"})[1].number == "combine_out_trade_no"
+
+
+def test_a_family_is_ours_when_a_subject_takes_one_of_its_types():
+    assert registry.is_ours("TRANSACTION.PAY_BACK")
+    assert not registry.is_ours("PAYSCORES.USER_OPEN_SERVICE")
+
+
+# Regions
+
+
+@pytest.fixture
+def mainland(wxpay_sandbox):
+    """The same merchant, of a region that has none of the products so far."""
+    entry = conf.setting("MERCHANTS")["default"] | {"REGION": "mainland"}
+    with override_settings(WXPAY={"MERCHANTS": {"default": entry}, "NOTIFY_URL_BASE": "https://shop.example/"}):
+        yield wxpay_sandbox
+
+
+@pytest.mark.django_db
+def test_a_merchant_of_another_region_neither_writes_down_nor_sends(mainland):
+    before = len(mainland.calls)
+    with pytest.raises(ImproperlyConfigured, match="is of the region 'mainland'"):
+        contracts.sign(plan_id=1, user_display_name="Li M.")
+    with pytest.raises(ImproperlyConfigured, match="Nothing was sent"):
+        orders.deduct(make_contract(), amount=100, currency="HKD", description="March", reference="m-1")
+    with pytest.raises(ImproperlyConfigured, match="product of global"):
+        orders.pay_by_code(
+            auth_code="134567890123456789", amount=100, currency="HKD", description="Tea", reference="t-1"
+        )  # fmt: skip
+    assert len(mainland.calls) == before
+    assert Operation.objects.count() == Order.objects.count() == 0
+    assert Contract.objects.count() == 1  # the one that the test made
+
+
+@pytest.mark.django_db
+def test_a_row_of_another_region_is_not_asked_about(mainland):
+    with pytest.raises(ImproperlyConfigured, match="is of the region 'mainland'"):
+        contracts.sync(make_contract())
