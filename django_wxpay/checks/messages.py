@@ -60,7 +60,7 @@ TABLE = {
         "It has four digits, as text, such as \"5734\".",
     ),
     "W020": (
-        "{where} has no MERCHANT_CATEGORY_CODE: deductions and quick payments will fail.",
+        "{where} has no MERCHANT_CATEGORY_CODE: deductions and quick payments that name none will fail.",
         "Set the four digits that were agreed when the merchant was approved.",
     ),
     "E021": ("{where}[{name!r}] must be a positive number.", "It is a time in seconds, such as 3."),
