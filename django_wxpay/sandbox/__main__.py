@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         server.serve_forever()
     finally:
+        sandbox.faults.release()
         server.server_close()
         messenger.stop()
         sandbox.close()

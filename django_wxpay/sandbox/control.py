@@ -243,6 +243,11 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
         sandbox.faults.remove(seq)
         return _json({"faults": sandbox.faults.all()})
 
+    @control.post("/release")
+    def release() -> Response:
+        sandbox.faults.release()
+        return _json({"message": "what was held goes on"})
+
     @control.route("/clock", methods=["GET", "POST"])
     def clock() -> Response:
         given = _given() if request.method == "POST" else {}

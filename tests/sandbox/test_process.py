@@ -140,6 +140,26 @@ def test_a_silent_process_accepts_the_connection_and_does_nothing(start, tmp_pat
     assert shop.get("/v3/certificates").status_code == 200
 
 
+def test_a_held_answer_is_let_go_when_the_test_is_ready(start, tmp_path):
+    """It says what was true when it was made."""
+    _, base_url = start()
+    shop = shop_of(tmp_path, base_url)
+    shop.pre_sign("c1")
+    contract = requests.post(f"{base_url}/_sandbox/contracts/c1/sign", timeout=5).json()
+    shop.deduct(contract, "d1", total=6660011)
+    query = "/v3/global/papay/transactions/out-trade-no/d1"
+    requests.post(f"{base_url}/_sandbox/faults", json={"kind": "slow", "path": query, "seconds": 60}, timeout=5)
+    answers = []
+    late = threading.Thread(target=lambda: answers.append(shop.get(query).json()["trade_state"]))
+    late.start()
+    wait_for(lambda: requests.get(f"{base_url}/_sandbox/state", timeout=5).json()["calls"][-1].get("fault"))
+    requests.post(f"{base_url}/_sandbox/orders/d1/pay", timeout=5)
+    assert shop.get(query).json()["trade_state"] == "SUCCESS" and answers == []
+    requests.post(f"{base_url}/_sandbox/release", timeout=5)
+    late.join(5)
+    assert answers == ["USERPAYING"]
+
+
 def test_a_restart_keeps_keys_and_rows_and_tells_the_new_address(start, tmp_path):
     first, address = start()
     shop_of(tmp_path, address).pre_sign("c1")

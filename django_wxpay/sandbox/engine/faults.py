@@ -7,6 +7,7 @@ prefix, or a pattern when it holds ``*``. For notifications ``path`` is matched 
 
 from __future__ import annotations
 
+import threading
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -61,6 +62,7 @@ KINDS = {CALL: CALL_FAULTS, NOTIFICATION: NOTIFICATION_FAULTS}
 class Faults:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._released = threading.Condition()
 
     def add(
         self,
@@ -110,6 +112,16 @@ class Faults:
                 self._store.update("faults", "seq", fault["seq"], times=fault["times"] - 1)
             return fault
         return None
+
+    def hold(self, seconds: float) -> None:
+        """Keep a call waiting that long, or until `release`."""
+        with self._released:
+            self._released.wait(seconds)
+
+    def release(self) -> None:
+        """Let every call go on that is waiting now."""
+        with self._released:
+            self._released.notify_all()
 
     def remove(self, seq: int | None = None) -> None:
         """Remove one fault, or all."""

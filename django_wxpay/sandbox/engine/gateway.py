@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -110,7 +109,7 @@ class Gateway:
         if fault and fault["kind"] == "slow":
             self._wait(float(fault["options"].get("seconds", SLOW_SECONDS)))
         elif fault and fault["kind"] == "silent" and READ_TIMEOUT not in request.environ:
-            time.sleep(float(fault["options"].get("seconds", SILENT_SECONDS)))
+            self._sandbox.faults.hold(float(fault["options"].get("seconds", SILENT_SECONDS)))
         return response
 
     # Before
@@ -199,7 +198,7 @@ class Gateway:
         if limit is not None and seconds >= limit:
             request.environ[CUT] = LostAnswer("the answer came too late")
         else:
-            time.sleep(seconds)
+            self._sandbox.faults.hold(seconds)
 
     def _log(self, response: Response, request_id: str) -> None:
         call, fault = g.get("call"), g.get("fault")
