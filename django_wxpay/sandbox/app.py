@@ -43,7 +43,7 @@ def create_app(state: Path | str | None = None, **options: Any) -> Flask:
 
 def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
     """List the API: method, path, handler."""
-    contracts, orders, refunds = sandbox.contracts, sandbox.orders, sandbox.refunds
+    contracts, deductions, refunds, recharge = sandbox.contracts, sandbox.deductions, sandbox.refunds, sandbox.recharge
     quickpay, papay = sandbox.quickpay, "/v3/global/papay"
     micropay, transactions = "/v3/global/micropay/transactions", "/v3/global/transactions"
     return [
@@ -56,10 +56,10 @@ def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
         ("GET", f"{papay}/contracts/<contract_id>", contracts.query),
         ("GET", f"{papay}/contracts/out-contract-code/<out_contract_code>", contracts.query_by_code),
         ("POST", f"{papay}/contracts/<contract_id>/terminate", contracts.terminate),
-        ("POST", f"{papay}/transactions", orders.deduct),
-        ("GET", f"{papay}/transactions/<transaction_id>", orders.query_deduction),
-        ("GET", f"{papay}/transactions/out-trade-no/<out_trade_no>", orders.query_deduction),
-        ("POST", f"{papay}/transactions/out-trade-no/<out_trade_no>/reverse", orders.reverse_deduction),
+        ("POST", f"{papay}/transactions", deductions.deduct),
+        ("GET", f"{papay}/transactions/<transaction_id>", deductions.query),
+        ("GET", f"{papay}/transactions/out-trade-no/<out_trade_no>", deductions.query),
+        ("POST", f"{papay}/transactions/out-trade-no/<out_trade_no>/reverse", deductions.reverse),
         ("POST", "/v3/global/refunds", refunds.create),
         ("GET", "/v3/global/refunds", refunds.query_all),
         ("GET", "/v3/global/refunds/id/<refund_id>", refunds.query),
@@ -76,8 +76,8 @@ def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
         ),
         ("GET", "/v3/global/statements", sandbox.statements.download),
         ("GET", "/v3/global/settle/settlements", sandbox.settlements.query),
-        ("GET", "/v3/global/refund/recharge-balance", refunds.recharge_balance),
-        ("GET", "/v3/global/refund/partner/recharge-balance/sub-mchid/<sub_mchid>", refunds.recharge_balance),
+        ("GET", "/v3/global/refund/recharge-balance", recharge.query),
+        ("GET", "/v3/global/refund/partner/recharge-balance/sub-mchid/<sub_mchid>", recharge.query),
     ]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from .engine.answers import Refused, Reply, no_content, ok
@@ -12,6 +10,7 @@ from .engine.clock import compact_day, rfc3339
 from .engine.fields import BOTH, Field, integer, ip, moment, query_integer, text, url
 from .engine.protocol import WITH_APPIDS, Call, Party
 from .engine.store import Row
+from .users import phone_openid
 
 if TYPE_CHECKING:
     from .emulator import Sandbox
@@ -307,12 +306,6 @@ class Contracts:
 
     def _new_number(self, digits: int) -> str:
         return compact_day(self._sandbox.clock.now()) + f"{secrets.randbelow(10**digits):0{digits}d}"
-
-
-def phone_openid(appid: str, *, user: str = "") -> str:
-    """Return the openid of the one user whose phone the sandbox plays, or of another; another one per appid."""
-    digest = hashlib.sha256(f"sandbox phone user {appid} {user}".strip().encode()).digest()
-    return "o" + b64encode(digest, altchars=b"-_").decode()[:27]
 
 
 def _not_exist(status: int) -> Refused:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import control
+from . import history
 from .certificates import Certificates
 from .contracts import Contracts
+from .deductions import Deductions
 from .engine.answers import Refused
 from .engine.clock import Clock
 from .engine.faults import Faults
@@ -21,6 +22,7 @@ from .engine.protocol import Merchant
 from .engine.store import Row, Store
 from .orders import Orders
 from .quickpay import QuickPay
+from .recharge import Recharge
 from .refunds import Refunds
 from .schema import SCHEMA
 from .settlements import Settlements
@@ -70,7 +72,9 @@ class Sandbox:
             self.notifications = Notifications(self, sender)
             self.contracts = Contracts(self)
             self.orders = Orders(self)
+            self.deductions = Deductions(self)
             self.refunds = Refunds(self)
+            self.recharge = Recharge(self)
             self.quickpay = QuickPay(self)
             self.statements = Statements(self)
             self.settlements = Settlements(self)
@@ -246,7 +250,7 @@ class Sandbox:
 
     def describe(self) -> dict[str, Any]:
         """Return everything that happened, as ``GET /_sandbox/state`` does. No private keys."""
-        return control.describe(self)
+        return history.describe(self)
 
     def log_call(self, **columns: Any) -> None:
         self.store.insert("calls", **columns)

@@ -1,4 +1,4 @@
-"""Payments: what all products share, and the deductions of auto-debit.
+"""Payments: what all products share.
 
 An order moves by itself only when a special amount said so (`settle`); otherwise it is paid when it is made.
 """
@@ -9,13 +9,12 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from . import promotions, special
-from .contracts import phone_openid
+from . import promotions, special, users
 from .engine import money
-from .engine.answers import ConnectionClosed, LostAnswer, Refused, Reply, no_content, ok
+from .engine.answers import ConnectionClosed, LostAnswer, Refused, Reply, ok
 from .engine.clock import compact_day, rfc3339
-from .engine.fields import BOTH, Field, currency, group, integer, ip, text, url
-from .engine.protocol import WITH_APPIDS, WITH_SUB_MCHID, Call, Party
+from .engine.fields import BOTH, Field, currency, group, integer, text
+from .engine.protocol import Call, Party
 from .engine.store import Row
 
 if TYPE_CHECKING:
@@ -37,68 +36,14 @@ NUMBER = text(32, pattern=r"[0-9A-Za-z_\-*]+")
 AMOUNT = group(Field("total", integer(1), BOTH), Field("currency", currency))
 DEFAULT_CURRENCY = "CNY"
 
-_DEDUCTION = (
-    *WITH_APPIDS,
-    Field("description", text(128), BOTH),
-    Field("attach", text(127)),
-    Field("notify_url", url(), BOTH),
-    Field("out_trade_no", NUMBER, BOTH),
-    Field("goods_tag", text(32)),
-    Field("merchant_category_code", text(4, shortest=4, pattern=r"[0-9]{4}"), BOTH),
-    Field("contract_id", text(64), BOTH),
-    Field("amount", AMOUNT, BOTH),
-    Field("scene_info", group(Field("device_id", text(32)), Field("device_ip", ip()))),
-)
-
 
 class Orders:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._store = sandbox.store
 
-    # Auto-debit
-
-    def deduct(self, call: Call) -> Reply:
-        """POST /v3/global/papay/transactions."""
-        asked = call.body(*_DEDUCTION)
-        party = call.party(asked)
-        known = self.by_number(party.mchid, asked["out_trade_no"])
-        if known and (reply := self._repeated(call, known, asked)):
-            return reply
-        contract = self._sandbox.contracts.for_deduction(party, asked["contract_id"])
-        outcome = special.of_payment(asked["amount"]["total"])
-        return self.pay(
-            call,
-            party,
-            asked,
-            outcome,
-            product=PAPAY,
-            trade_type="AUTH",
-            openid=contract["openid"],
-            contract_id=contract["contract_id"],
-            notify_url=asked["notify_url"],
-        )
-
-    def query_deduction(self, call: Call, *, transaction_id: str = "", out_trade_no: str = "") -> Reply:
-        """GET /v3/global/papay/transactions/{transaction_id} or …/out-trade-no/{out_trade_no}."""
-        party = call.party(call.query(*WITH_SUB_MCHID))
-        order = self.find(call, party, transaction_id=transaction_id, out_trade_no=out_trade_no, product=PAPAY)
-        return ok(self.shown(order))
-
-    def reverse_deduction(self, call: Call, out_trade_no: str) -> Reply:
-        """POST /v3/global/papay/transactions/out-trade-no/{out_trade_no}/reverse: closes what is not paid."""
-        party = call.party(call.body(*WITH_SUB_MCHID))
-        order = self.find(call, party, out_trade_no=out_trade_no, product=PAPAY)
-        if order["trade_state"] in (SUCCESS, REFUND):
-            raise Refused(400, "ORDER_PAID", "the deduction was paid: refund it")
-        self.reverse(order, CLOSED)
-        return no_content()
-
-    # What all products share
-
     def pay(
         self,
-        call: Call,
         party: Party,
         asked: dict[str, Any],
         outcome: special.Payment,
@@ -231,7 +176,7 @@ class Orders:
             "trade_state_desc": DESCRIPTIONS[order["trade_state"]],
             "merchant_category_code": order["merchant_category_code"],
             "contract_id": order["contract_id"],
-            "payer": _payer(order) if order["openid"] else None,
+            "payer": users.payer(order) if order["openid"] else None,
             "amount": {
                 "total": order["total"],
                 "currency": order["currency"],
@@ -242,12 +187,13 @@ class Orders:
             "promotion_detail": order["promotion"] if paid else None,
         }
 
-    def refuse_other_parameters(self, known: Row, asked: dict[str, Any]) -> None:
+    def repeated(self, party: Party, asked: dict[str, Any]) -> Reply | None:
+        """Answer for a number that was used before, or refuse it; None: it is new, or may be tried again."""
+        known = self.by_number(party.mchid, asked["out_trade_no"])
+        if not known:
+            return None
         if known["fingerprint"] != fingerprint(asked):
             raise Refused(403, "OUT_TRADE_NO_USED", "out_trade_no was used with other parameters")
-
-    def refuse_spent(self, known: Row) -> None:
-        """Refuse a number whose order has come to its end."""
         state = known["trade_state"]
         if state in (SUCCESS, REFUND):
             raise Refused(400, "ORDER_PAID", "the order was paid already: query it")
@@ -255,14 +201,7 @@ class Orders:
             raise Refused(400, "ORDER_REVERSED", "the order was reversed: its number is spent")
         if state in (CLOSED, PAYERROR):
             raise Refused(400, "ORDER_CLOSED", "the order is closed: its number is spent")
-
-    def _repeated(self, call: Call, known: Row, asked: dict[str, Any]) -> Reply | None:
-        """Answer for a number that was used before; None: it may be tried again."""
-        self.refuse_other_parameters(known, asked)
-        self.refuse_spent(known)
-        if known["trade_state"] == USERPAYING:
-            return ok(self.shown(known))
-        return None
+        return ok(self.shown(known)) if state == USERPAYING else None
 
     def _make(self, party: Party, asked: dict[str, Any], outcome: special.Payment, **order: Any) -> Row:
         now = self._sandbox.clock.now()
@@ -307,17 +246,6 @@ class Orders:
         else:
             self._store.update("orders", "transaction_id", transaction_id, trade_state=outcome.state)
         return self.get(transaction_id)
-
-
-def _payer(order: Row) -> dict[str, str]:
-    """Return the payer's openids: an institution's payer has one under each of the two appids."""
-    if not order["sub_mchid"]:
-        return {"openid": order["openid"]}
-    if not order["sub_appid"]:
-        return {"sp_openid": order["openid"]}
-    is_phones = order["openid"] == phone_openid(order["sub_appid"])
-    sp_openid = phone_openid(order["appid"], user="" if is_phones else order["openid"])
-    return {"sp_openid": sp_openid, "sub_openid": order["openid"]}
 
 
 def fingerprint(asked: dict[str, Any]) -> str:

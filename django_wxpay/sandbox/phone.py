@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from . import control
+from . import control, history
 from .contracts import OPEN, SIGNED, TERMINATED
 from .engine import money
 from .engine.answers import Refused
@@ -108,7 +108,7 @@ def _home(sandbox: Sandbox) -> dict[str, Any]:
     store = sandbox.store
     return {
         "sandbox": sandbox,
-        "version": control.version(sandbox),
+        "version": history.version(sandbox),
         "waiting": store.all("SELECT * FROM sessions WHERE state = ? ORDER BY created_at DESC", OPEN),
         "paying": store.all(
             "SELECT * FROM orders WHERE trade_state IN (?, ?) ORDER BY created_at DESC", USERPAYING, NOTPAY

@@ -7,13 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import special
-from .contracts import phone_openid
 from .engine.answers import CODE_USED_ALREADY, REVERSE_TOO_LATE, Refused, Reply, dump, no_content, ok
 from .engine.clock import china_day
-from .engine.fields import BOTH, Field, Wrong, currency, group, integer, ip, one_of, several, text
+from .engine.fields import BOTH, Field, Wrong, group, integer, ip, one_of, several, text
 from .engine.protocol import WITH_BOTH, WITH_NUMBERS, Call
 from .engine.store import Row
-from .orders import MICROPAY, NUMBER, REFUND, REVOKED, SUCCESS, USERPAYING
+from .orders import AMOUNT, MICROPAY, NUMBER, REFUND, REVOKED, SUCCESS
+from .users import phone_openid
 
 if TYPE_CHECKING:
     from .emulator import Sandbox
@@ -56,7 +56,7 @@ _PAY = (
     Field("limit_pay", one_of("no_credit")),
     Field("merchant_category_code", text(16), BOTH),
     Field("payer", group(Field("auth_code", text(128), BOTH)), BOTH),
-    Field("amount", group(Field("total", integer(1), BOTH), Field("currency", currency)), BOTH),
+    Field("amount", AMOUNT, BOTH),
     Field(
         "scene_info",
         group(
@@ -81,16 +81,11 @@ class QuickPay:
         """POST /v3/global/micropay/transactions/pay."""
         asked = call.body(*_PAY)
         party = call.party(asked)
-        known = self._orders.by_number(party.mchid, asked["out_trade_no"])
-        if known:
-            self._orders.refuse_other_parameters(known, asked)
-            self._orders.refuse_spent(known)
-            if known["trade_state"] == USERPAYING:
-                return ok(self._orders.shown(known))
+        if reply := self._orders.repeated(party, asked):
+            return reply
         code = asked["payer"]["auth_code"]
         self._check_code(code, party.mchid, asked["out_trade_no"])
         return self._orders.pay(
-            call,
             party,
             asked,
             special.of_payment(asked["amount"]["total"], code),

@@ -1,4 +1,4 @@
-"""Refunds of any payment: create, query one, query all, and the balance kept for them."""
+"""Refunds of any payment: create, query one, query all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .engine.fields import BOTH, Field, currency, group, integer, one_of, query_
 from .engine.protocol import WITH_BOTH, WITH_NUMBERS, Call, Party
 from .engine.store import Row
 from .orders import NUMBER, REFUND, SUCCESS, fingerprint
+from .recharge import RECHARGE
 
 if TYPE_CHECKING:
     from .emulator import Sandbox
@@ -24,8 +25,7 @@ DELAY_SECONDS = 2
 # The same list under two names: in a list of refunds the manual calls it otherwise.
 PROMOTIONS, PROMOTIONS_LISTED = "promotion_detail", "refund_detail"
 PROCESSING, ABNORMAL, CLOSED = "PROCESSING", "ABNORMAL", "CLOSED"
-UNSETTLED, RECHARGE = "REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS"
-RECHARGE_BALANCE = 1_000_000_00
+UNSETTLED = "REFUND_SOURCE_UNSETTLED_FUNDS"
 
 _TRANSACTION_ID = Field("transaction_id", text(32))
 _OUT_TRADE_NO = Field("out_trade_no", text(32))
@@ -68,7 +68,8 @@ class Refunds:
             outcome = special.ORDINARY_REFUND
         if outcome.accepted:
             self._check_pace(order)
-            self._check_recharge(order, asked)
+            if asked.get("source") == RECHARGE:
+                self._sandbox.recharge.must_hold(asked["amount"]["refund"], order["mchid"], order["sub_mchid"])
             made = self.make(
                 order,
                 asked["out_refund_no"],
@@ -127,12 +128,6 @@ class Refunds:
                 "current_total_num": len(page),
             }
         )
-
-    def recharge_balance(self, call: Call, sub_mchid: str = "") -> Reply:
-        """GET /v3/global/refund/recharge-balance, or …/partner/recharge-balance/sub-mchid/{sub_mchid}."""
-        if sub_mchid:
-            call.party({"sub_mchid": sub_mchid})
-        return ok({"remaining_amount": self._recharge_left(call.merchant.mchid, sub_mchid), "currency": "HKD"})
 
     # What happens beside the API
 
@@ -237,24 +232,6 @@ class Refunds:
         since = self._sandbox.clock.now() - self._sandbox.clock.delay(PACE_SECONDS)
         if any(row["created_at"] > since and not row["made_elsewhere"] for row in self.of_order(order)):
             raise Refused(429, "FREQUENCY_LIMITED", "refunds of one order must be at least a minute apart")
-
-    def _check_recharge(self, order: Row, asked: dict[str, Any]) -> None:
-        if asked.get("source") != RECHARGE:
-            return
-        if asked["amount"]["refund"] > self._recharge_left(order["mchid"], order["sub_mchid"]):
-            raise Refused(403, "NOT_ENOUGH", "the recharge balance is too low")
-
-    def _recharge_left(self, mchid: str, sub_mchid: str) -> int:
-        spent = self._store.one(
-            "SELECT COALESCE(SUM(refund), 0) AS total FROM refunds "
-            "WHERE mchid = ? AND sub_mchid = ? AND fund_source = ? AND status != ?",
-            mchid,
-            sub_mchid,
-            RECHARGE,
-            CLOSED,
-        )
-        assert spent is not None
-        return int(self._store.setting("recharge_balance", RECHARGE_BALANCE)) - int(spent["total"])
 
     def _become(self, row: Row, status: str, moment: float) -> None:
         following = row["due_next"] if row["due_next"] != status else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-import zlib
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from itertools import chain, islice
@@ -20,6 +19,7 @@ from .engine.fields import DIRECT, INSTITUTION, Field, text
 from .engine.money import RATE_UNIT, RATES, charged, major_text
 from .engine.protocol import MCHID, Call
 from .engine.store import Row
+from .engine.streams import Stream, chunks_of, gzipped, takes_gzip, zeros
 from .orders import REVOKED
 from .promotions import worth
 from .statement_columns import CHINESE, ENGLISH
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 REACH_DAYS = 180
 FEE_PERCENT = 1
-CHUNK = 256 * 1024
 LINES_PER_WRITE = 2000
 LEAST_PRICE, DEAREST_PRICE = 100, 10_000
 BOMB_BYTES = 2 * 1024**3
@@ -95,7 +94,7 @@ class Statements:
         if first is None:
             raise Refused(400, "NO_STATEMENT_EXIST", f"there is no statement of {asked['date']}")
         file, sha1 = self._write(first, lines, error)
-        return self._reply(file, sha1, error, gzip=_takes_gzip(call.headers))
+        return self._reply(file, sha1, error, gzip=takes_gzip(call.headers))
 
     def wanted(self, day: date) -> dict[str, Any]:
         found: dict[str, Any] = self._store.setting(f"statement {day:%Y%m%d}", {})
@@ -225,20 +224,22 @@ class Statements:
         length = file.tell()
         file.seek(0)
         headers = {"Wechatpay-Statement-Sha1": sha1}
-        chunks = _chunks(file, length=length * 2 // 3 if error.startswith("cut") else length, alter=error == "altered")
+        chunks = chunks_of(
+            file, length=length * 2 // 3 if error.startswith("cut") else length, alter=error == "altered"
+        )
         if error == "bomb" and gzip:
-            chunks = _zeros()
+            chunks = zeros(BOMB_BYTES)
         if error == "cut_connection":
             headers["Content-Length"] = str(length)
         elif gzip:
             headers["Content-Encoding"] = "gzip"
-            chunks = _gzipped(chunks)
+            chunks = gzipped(chunks)
         return Reply(
             200,
             headers=headers,
             signed_body=f'{{"sha1":"{sha1}"}}'.encode(),
             content_type="text/plain; charset=utf-8",
-            stream=_Download(chunks, file),
+            stream=Stream(chunks, file),
         )
 
     def _past_day(self, text_day: str) -> date:
@@ -300,48 +301,6 @@ def _rearranged(cells: Cells, error: str, added: str) -> Cells:
     if error == "missing_column":
         return [*cells[:24], *cells[25:]]
     return cells
-
-
-class _Download:
-    """What the server iterates over, and closes when the client has had enough."""
-
-    def __init__(self, chunks: Iterator[bytes], file: IO[bytes]) -> None:
-        self._chunks, self._file = chunks, file
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._chunks
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _chunks(file: IO[bytes], *, length: int, alter: bool) -> Iterator[bytes]:
-    """Yield that much of the file; ``alter`` changes its last digit."""
-    while length > 0 and (chunk := file.read(min(CHUNK, length))):
-        length -= len(chunk)
-        if alter and length <= 0:
-            chunk = re.sub(rb"[0-9](?=[^0-9]*$)", lambda digit: b"1" if digit[0] != b"1" else b"2", chunk)
-        yield chunk
-
-
-def _zeros() -> Iterator[bytes]:
-    block = bytes(1024**2)
-    for _ in range(BOMB_BYTES // len(block)):
-        yield block
-
-
-def _gzipped(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    press = zlib.compressobj(wbits=31)
-    for chunk in chunks:
-        if pressed := press.compress(chunk):
-            yield pressed
-    yield press.flush()
-
-
-def _takes_gzip(headers: dict[str, str]) -> bool:
-    return any(
-        part.partition(";")[0].strip().lower() == "gzip" for part in headers.get("accept-encoding", "").split(",")
-    )
 
 
 def _time(moment: float) -> str:
