@@ -40,12 +40,4 @@ class Migration(migrations.Migration):
             name='split_unsettle',
             field=models.BigIntegerField(blank=True, null=True, verbose_name='split: to be settled'),
         ),
-        migrations.AddIndex(
-            model_name='settlement',
-            index=models.Index(fields=['state', 'mchid', 'sub_mchid', 'trade_start_date'], name='wxpay_settlement_waiting'),
-        ),
-        migrations.AddIndex(
-            model_name='settlement',
-            index=models.Index(fields=['-trade_start_date', '-id'], name='wxpay_settlement_listed'),
-        ),
     ]

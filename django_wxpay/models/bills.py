@@ -70,6 +70,7 @@ class Bill(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["mchid", "sub_mchid", "kind", "bill_date"], name="wxpay_bill_day")
         ]
+        indexes = [models.Index(fields=["-bill_date", "-id"], name="wxpay_bill_listed")]
         permissions = [("download_bill", _("Can download bills"))]
 
     def __str__(self) -> str:

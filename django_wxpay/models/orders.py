@@ -99,6 +99,7 @@ class Order(WireObject):
             models.CheckConstraint(condition=Q(amount_total__gt=0), name="wxpay_order_amount_positive"),
             models.CheckConstraint(condition=Q(refund_reserved__gte=0), name="wxpay_order_reserved_not_negative"),
         ]
+        indexes = [models.Index(fields=["mchid", "success_time"], name="wxpay_order_success")]  # a day's business
         permissions = [
             ("refund_order", _("Can refund orders")),
             ("close_order", _("Can close and reverse orders")),

@@ -80,6 +80,7 @@ class Refund(WireObject):
             models.UniqueConstraint(fields=["order", "reference"], name="wxpay_refund_order_reference"),
             models.CheckConstraint(condition=Q(amount__gt=0), name="wxpay_refund_amount_positive"),
         ]
+        indexes = [models.Index(fields=["mchid", "success_time"], name="wxpay_refund_success")]  # a day's business
         permissions = [("query_refund", _("Can query refunds"))]
 
     def __str__(self):
