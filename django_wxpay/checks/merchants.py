@@ -206,8 +206,8 @@ def _load(where: str, entry: Entry, name: str, wrong: str) -> tuple[Any, list[Ch
         return conf.load_key(entry, name), []
     except KeyFileUnreadable as error:
         return None, [found("E010", where=where, name=name, why=error.reason)]
-    except ValueError:
-        return None, [found(wrong, where=where)]
+    except ValueError as error:  # it says what stands there instead, and quotes nothing of it
+        return None, [found(wrong, where=where, why=error)]
 
 
 def _check_doubles(entries: Mapping[str, Entry]) -> list[CheckMessage]:

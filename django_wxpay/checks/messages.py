@@ -30,7 +30,7 @@ TABLE = {
         "Give the path of the .pem file, readable by this process, or the text of the key itself.",
     ),
     "E011": (
-        "{where}['PRIVATE_KEY'] is no unencrypted RSA private key.",
+        "{where}['PRIVATE_KEY'] cannot be used. {why}",
         "Use apiclient_key.pem, made when the API certificate was requested; not the certificate.",
     ),
     "E012": ("{where}['PRIVATE_KEY'] has {bits} bits only.", "WeChat Pay signs with keys of 2048 bits."),
@@ -48,7 +48,7 @@ TABLE = {
         "It begins with PUB_KEY_ID_ and is shown beside the key in the merchant platform.",
     ),
     "E017": (
-        "{where}['PUBLIC_KEY'] is no RSA public key.",
+        "{where}['PUBLIC_KEY'] cannot be used. {why}",
         "Use pub_key.pem of the merchant platform, WeChat Pay's public key.",
     ),
     "E018": (

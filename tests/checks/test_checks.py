@@ -213,6 +213,22 @@ def test_likely_meaning_of_an_unknown_setting_is_named(shop):
     assert message.hint == "Did you mean 'APIV3_KEY'?"
 
 
+@pytest.mark.scenario("S63")
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PRIVATE_KEY", public_pem(OURS), "it is a public key"),
+        ("PRIVATE_KEY", pem(OURS)[:800], "it is cut"),
+        ("PUBLIC_KEY", pem(THEIRS), "it is a private key"),
+    ],
+)
+def test_what_stands_in_a_keys_place_is_named(shop, name, value, says):
+    put(shop, **{name: value}, **({"PUBLIC_KEY_ID": PUBLIC_KEY_ID} if name == "PUBLIC_KEY" else {}))
+
+    (message,) = told()
+    assert says in message.msg
+
+
 def test_private_key_may_be_a_file(shop, tmp_path):
     (tmp_path / "key.pem").write_text(pem(OURS))
     put(shop, PRIVATE_KEY=tmp_path / "key.pem")
