@@ -120,8 +120,9 @@ class Merchant:
         only a host that did not connect is followed by another.
         """
         hosts = 1 + len(self.options["BACKUP_HOSTS"])
-        connecting = self.options["CONNECT_TIMEOUT_SECONDS"] * hosts
-        return SLACK_SECONDS + connecting + self.options["READ_TIMEOUT_SECONDS"]
+        connecting: float = self.options["CONNECT_TIMEOUT_SECONDS"] * hosts
+        answering: float = self.options["READ_TIMEOUT_SECONDS"]
+        return SLACK_SECONDS + connecting + answering
 
     def category_code(self, given: str = "") -> str:
         """The merchant category code of a charge: as given, else the configured one.

@@ -75,11 +75,12 @@ def check_clock(
     if alias not in (databases or ()) or not _exists(alias, MerchantState):
         return []
     off = Q(clock_skew__gt=SKEW_SECONDS) | Q(clock_skew__lt=-SKEW_SECONDS)
-    return [
-        found("W053", seconds=abs(state.clock_skew), side="behind" if state.clock_skew > 0 else "ahead of",
-              merchant=state.merchant)
-        for state in MerchantState.objects.using(alias).filter(off)
-    ]  # fmt: skip
+    messages = []
+    for state in MerchantState.objects.using(alias).filter(off):
+        skew = state.clock_skew or 0
+        side = "behind" if skew > 0 else "ahead of"
+        messages.append(found("W053", seconds=abs(skew), side=side, merchant=state.merchant))
+    return messages
 
 
 def _models() -> list[type[models.Model]]:

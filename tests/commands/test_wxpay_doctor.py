@@ -219,6 +219,15 @@ def test_merchant_that_cannot_be_used_stops_the_examination(wechat, settings):
     assert not well and "nothing else was looked at" in told
 
 
+@pytest.mark.parametrize("changes", [{"TRANSPORT": "nowhere.Adapter"}, {"BACKUP_HOSTS": 5}, {"MODE": ["direct"]}])
+def test_setting_of_a_wrong_kind_is_no_traceback(wechat, settings, changes):
+    change(settings, **changes)
+
+    told, well = doctor()
+
+    assert not well and "✗ The merchant cannot be used" in told and "wxpay.E0" in told
+
+
 # What all merchants share
 
 

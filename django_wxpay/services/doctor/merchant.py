@@ -29,6 +29,9 @@ def examine(alias: str, *, certificate: str = "", probe: bool = False) -> Iterat
     except ImproperlyConfigured as error:
         yield failed(f"The merchant cannot be used: {error}", "Mend this first; nothing else was looked at.")
         return
+    except Exception as error:  # a setting of a wrong kind; the checks have named it
+        yield failed(f"The merchant cannot be used ({type(error).__name__}).", "Mend what the checks say first.")
+        return
     yield _private_key(client, certificate)
     yield from _conversation(merchant, client)
     yield from _way_back(merchant, probe)
@@ -212,6 +215,6 @@ def _probe(address: str) -> Finding:
 
 def _is_ours(answer: requests.Response) -> bool:
     try:
-        return answer.json().get("code") == "FAIL"
+        return bool(answer.json().get("code") == "FAIL")
     except (ValueError, AttributeError):
         return False
