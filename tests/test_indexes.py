@@ -93,11 +93,13 @@ def test_the_books_are_kept_and_shown_without_reading_whole_tables(long_history)
         settlements.fetch_due()
         attention.missing_bills().count()
         list(Bill.objects.all()[:50])
+        list(Bill.objects.filter(state="FAILED")[:50])
         list(Settlement.objects.all()[:50])
 
     found = plans(work)
     grown = [table._meta.db_table for table in (Bill, Order, Refund, Settlement)]
     assert set(grown) <= found.keys()
     assert [plan for table in grown for plan in found[table] if scans(plan)] == []
+    assert any("wxpay_bill_state" in plan for plan in found[Bill._meta.db_table])
     for model in (Order, Refund):  # whether that day had business
         assert any(f"wxpay_{model.subject}_success" in plan for plan in found[model._meta.db_table])

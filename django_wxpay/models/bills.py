@@ -70,7 +70,10 @@ class Bill(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["mchid", "sub_mchid", "kind", "bill_date"], name="wxpay_bill_day")
         ]
-        indexes = [models.Index(fields=["-bill_date", "-id"], name="wxpay_bill_listed")]
+        indexes = [
+            models.Index(fields=["-bill_date", "-id"], name="wxpay_bill_listed"),
+            models.Index(fields=["state", "-bill_date", "-id"], name="wxpay_bill_state"),
+        ]
         permissions = [("download_bill", _("Can download bills"))]
 
     def __str__(self) -> str:
