@@ -230,7 +230,8 @@ def _count(bill: Bill, file: IO[bytes]) -> _Counted:
     one_sub = bill.sub_mchid and "sub_mchid" in statement.columns
     for row in statement:
         if row.mchid != bill.mchid or (one_sub and row.sub_mchid != bill.sub_mchid):
-            raise BillCorrupt(f"Line {row.line}: a row of another merchant, {row.mchid} {row.sub_mchid}.")
+            whose = [number for number in (row.mchid, row.sub_mchid) if number.isdigit()]
+            raise BillCorrupt(f"Line {row.line}: a row of another merchant, {' '.join(whose) or 'without a number'}.")
         day = row.trade_time.date()
         # Whether the row of a refund tells when it was made or when the order was paid, nobody promises.
         if day > bill.bill_date or (day < bill.bill_date and row.trade_state == "SUCCESS"):
@@ -240,7 +241,7 @@ def _count(bill: Bill, file: IO[bytes]) -> _Counted:
 
 
 def _keep(bill: Bill, proven: DownloadedStatement, counted: _Counted, file: IO[bytes]) -> None:
-    known = bill.file.name
+    known = bill.file.name or ""
     name = f"{bill.bill_date:%Y%m%d}-statement{bill.sub_mchid and '-' + bill.sub_mchid}-{proven.sha1[:8]}.csv.gz"
     if not (bill.has_file and bill.sha1 == proven.sha1 and bill.file.storage.exists(known)):
         bill.file.save(name, File(file), save=False)
@@ -302,7 +303,7 @@ def _give_up(bill: Bill, error: InvalidField) -> None:
 def _later(bill: Bill, state: str, error: Exception, not_after: datetime | None = None) -> None:
     now = timezone.now()
     wait = min(max(SOONEST, (now - bill.created_at) / 2), LATEST)
-    next_try_at = min(now + wait, not_after) if not_after else now + wait
+    next_try_at: datetime | None = min(now + wait, not_after) if not_after else now + wait
     if bill.has_file:  # fetched again in vain: what we have stays good
         state, next_try_at = bill.state, None
     Bill.objects.filter(pk=bill.pk).update(state=state, error=failures.headline(error), next_try_at=next_try_at)

@@ -138,11 +138,9 @@ def _keyed(state: str, records: Iterable[Mapping[str, Any]]) -> dict[str, Values
     found: dict[str, Values] = {}
     for record in records:
         values = _read(state, record)
-        if values in found.values():
-            continue
         key = known = _key(values)
         number = 1
-        while key in found:
+        while found.get(key, values) != values:
             number += 1
             key = f"{known}#{number}"
         found[key] = values
