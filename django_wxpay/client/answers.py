@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from . import signatures
 from .errors import OutcomeUnknown, SignatureInvalid
+from .texts import clean
 
 # What `Retry-After` may ask for: a header of one answer, perhaps unsigned, must not silence a merchant for long.
 LONGEST_WAIT_SECONDS = 600
@@ -95,8 +96,8 @@ def error_of(raw: RawAnswer) -> tuple[str, str, Any]:
         return "", "the answer's body is not the JSON of an error", None
     code, message = told.get("code"), told.get("message")
     return (
-        code.strip()[:64] if isinstance(code, str) else "",
-        message[:512] if isinstance(message, str) else "",
+        clean(code.strip(), 64) if isinstance(code, str) else "",
+        clean(message, 512) if isinstance(message, str) else "",
         told.get("detail"),
     )
 

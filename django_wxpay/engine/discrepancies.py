@@ -4,9 +4,12 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from ..client.texts import clean
 from ..exceptions import NotAllowedNow
 from ..models import Discrepancy, Source
 from . import transitions
+
+LONGEST = 2000  # characters of a side: people compare them
 
 
 @transaction.atomic
@@ -21,9 +24,9 @@ def record(kind, row, *, ours="", theirs="", about=None):
             "kind": kind,
             "about": about,
             "object_id": row.pk,
-            "number": str(getattr(row, "number", "") or "")[:64],
-            "ours": ours,
-            "theirs": theirs,
+            "number": clean(str(getattr(row, "number", "") or ""), 64),
+            "ours": clean(ours, LONGEST),
+            "theirs": clean(theirs, LONGEST),
         },
     )
     if created:

@@ -5,23 +5,31 @@ agree with, and hands over to `move`, which is the only writer of states.
 """
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from datetime import timezone as offsets
 from typing import Any, NamedTuple
 
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from .. import conf
+from ..client.texts import Hidden, clean, hide, is_storable
 from ..models import Discrepancy, Outcome, Source
 from . import discrepancies, polling, transitions
 
 logger = logging.getLogger(__name__)
+LARGEST = 10**15  # minor units; sums of a few of them still fit their columns
+YEARS = range(1970, 9999)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One verified message: its content, its text, where it came from, and when we began to ask (queries)."""
+    """One verified message: its content, its text, where it came from, and when we began to ask (queries).
+
+    Every text in it is `Hidden`: what is being applied stands in the variables of whatever breaks meanwhile.
+    """
 
     merchant: conf.Merchant
     data: dict[str, Any] = field(repr=False)
@@ -32,34 +40,47 @@ class Fact:
     user: Any = None
     note: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", hide(self.data))
+        object.__setattr__(self, "text", Hidden(self.text))
+
     @classmethod
     def from_answer(cls, row, answer, *, source=Source.ANSWER, **known):
         return cls(conf.merchant(row.merchant), answer.data or {}, source, text=answer.text, **known)
 
-    def get(self, path):
+    def get(self, path: str) -> Any:
         """The value at a dotted path, None when absent."""
-        value = self.data
+        value: Any = self.data
         for name in path.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         return value
 
-    def words(self, path, longest):
-        """A text that is only shown, cut to what its column holds; "" when it is absent or no text."""
+    def words(self, path: str, longest: int) -> str:
+        """A text that is only shown, cleaned and cut to what its column holds; "" when it is absent or no text."""
         value = self.get(path)
-        return value[:longest] if isinstance(value, str) else ""
+        return clean(value, longest) if isinstance(value, str) else ""
 
-    def whole(self, path):
+    def number(self, path: str) -> str | None:
+        """A number that WeChat Pay or a merchant gave out, to the byte; None when it is absent or no such text."""
+        value = self.get(path)
+        return value if isinstance(value, str) and value and is_storable(value) else None
+
+    def whole(self, path: str) -> int | None:
         """An integer that a column can hold, None when absent or anything else."""
         value = self.get(path)
-        return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST else None
 
-    def time(self, name):
-        """An RFC 3339 time as an aware datetime, None when absent or unreadable."""
+    def time(self, path: str) -> datetime | None:
+        """An RFC 3339 time as an aware datetime in UTC, None when absent, unreadable or out of databases' reach."""
+        value = self.get(path)
         try:
-            moment = parse_datetime(str(self.get(name) or ""))
-        except ValueError:
+            moment = parse_datetime(value) if isinstance(value, str) else None
+            if moment is None or timezone.is_naive(moment):
+                return None
+            moment = moment.astimezone(offsets.utc)
+        except (ValueError, OverflowError):
             return None
-        return moment if moment is not None and timezone.is_aware(moment) else None
+        return moment if moment.year in YEARS else None
 
 
 class Applied(NamedTuple):
@@ -71,22 +92,31 @@ class Applied(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A value that a message must agree with. `always`: the message is refused when it lacks it."""
+    """A value that a message must agree with. `always`: the message is refused when it lacks it.
+
+    longest: for a number that we may not know yet and learn from the message: what its column holds.
+    """
 
     path: str
     ours: Any
     always: bool = False
+    longest: int = 0
 
 
-def named(rows, **number):
+def number_of(row: Any, name: str, *, path: str = "", always: bool = False) -> Known:
+    """One of the row's numbers: the message must agree with it, or name one that its column can hold."""
+    return Known(path or name, getattr(row, name), always, row._meta.get_field(name).max_length)
+
+
+def named(rows: Any, **number: Any) -> Any:
     """The row of that number, byte for byte; None when the message has no number. One statement, or none."""
     [(name, value)] = number.items()
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not is_storable(value):
         return None
     return next((row for row in rows.filter(**number) if getattr(row, name) == value), None)
 
 
-def identity(row, *, appid=True):
+def identity(row: Any, *, appid: bool = True) -> list[Known]:
     """Who the message must speak of: every merchant number, and the appids where it has them."""
     if row.sub_mchid:
         known = [Known("sp_mchid", row.mchid, True), Known("sub_mchid", row.sub_mchid, True)]
@@ -97,16 +127,31 @@ def identity(row, *, appid=True):
     return known + ids if appid else known
 
 
-def differences(fact, known):
-    """The values that differ, byte for byte: [(path, ours, theirs)]. What we do not know yet cannot differ."""
+def differences(fact: Fact, known: Iterable[Known]) -> list[tuple[str, Any, Any]]:
+    """The values that differ, byte for byte: [(path, ours, theirs)].
+
+    What we do not know yet cannot differ; but a number that no column of ours can hold is none that we may learn.
+    """
     found = []
-    for path, ours, always in known:
+    for path, ours, always, longest in known:
         theirs = fact.get(path)
-        if ours in (None, "") or (theirs is None and not always):
-            continue
-        if type(theirs) is not type(ours) or theirs != ours:
-            found.append((path, ours, theirs))
+        if ours in (None, ""):
+            if longest and theirs not in (None, "") and not _is_number(theirs, longest):
+                found.append((path, f"a text of {longest} characters at most", theirs))
+        elif theirs is None:
+            if always:
+                found.append((path, hide(ours), None))
+        elif _kind(theirs) is not _kind(ours) or theirs != ours:
+            found.append((path, hide(ours), theirs))
     return found
+
+
+def _is_number(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and len(value) <= longest and is_storable(value)
+
+
+def _kind(value: Any) -> type:
+    return str if isinstance(value, str) else type(value)
 
 
 def refuse(row, fact, differing):
@@ -120,11 +165,13 @@ def refuse(row, fact, differing):
     return Applied(Outcome.REFUSED, row, f"differs in {names}")
 
 
-def _shown(path, value):
-    """A value as a person compares it; of an openid only its ends."""
+def _shown(path: str, value: Any) -> str:
+    """A value as a person compares it; of an openid only its ends, of a list or an object only that it is one."""
+    if isinstance(value, (dict, list)):
+        return f"{path}: ({'a list' if isinstance(value, list) else 'an object'})"
     if path.endswith("openid") and isinstance(value, str):
         value = f"{value[:3]}…{value[-3:]}" if len(value) > 9 else f"{value[:1]}…"
-    return f"{path}: {value!r}"
+    return f"{path}: {str(value)!r}" if isinstance(value, str) else f"{path}: {value!r}"
 
 
 def move(row, state, fact, changes, note=""):

@@ -7,12 +7,14 @@ import traceback
 
 from django.db import DatabaseError
 
+from ..client.texts import clean
+
 LONGEST = 512
 
 
 def headline(error):
     """An error in one line: its class and the first line of what it says."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:LONGEST]
+    return clean(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", LONGEST)
 
 
 def log(logger, error, message, *values):

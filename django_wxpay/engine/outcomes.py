@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from .. import conf
 from ..client.errors import WxPayError
+from ..client.texts import clean
 from ..models import Discrepancy, Operation
 from . import discrepancies
 from .commands import row_of
@@ -22,7 +23,7 @@ def finish(operation, state, *, error_code="", error_message="", request_id=""):
     values = {"state": state, "open_key": None, "leased_until": None, "next_try_at": None}
     values |= {"finished_at": timezone.now()}
     if error_code or error_message or state == State.DONE:
-        values |= {"error_code": error_code[:64], "error_message": error_message[:256]}
+        values |= {"error_code": clean(error_code, 64), "error_message": clean(error_message, 256)}
     if request_id:
         values["request_id"] = request_id[:128]
     Operation.objects.filter(pk=operation.pk, open_key__isnull=False).update(**values)
@@ -89,7 +90,7 @@ def keep(operation, state, error, soonest=SOONEST):
         leased_until=None,
         next_try_at=now + min(max(age / 2, soonest), LATEST),
         error_code=code_of(error),
-        error_message=str(error)[:256],
+        error_message=clean(str(error), 256),
         request_id=(getattr(error, "request_id", "") or "")[:128],
     )
     operation.refresh_from_db()

@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from .. import conf, signals
+from ..client.texts import clean
 from ..models import SUBJECTS, Discrepancy, Transition
 from . import failures, queue, registry
 
@@ -23,8 +24,8 @@ def record(row, old, *, source, evidence="", note="", user=None):
         from_state=old,
         to_state=row.state,
         source=source,
-        evidence=evidence,
-        note=note,
+        evidence=clean(evidence),
+        note=clean(note, 256),
         user=user,
     )
     if any(signal.has_listeners(type(row)) for signal in ALL_SIGNALS):

@@ -9,6 +9,7 @@ from django.utils import timezone
 from .. import conf
 from ..client.certificates import open_item
 from ..client.errors import WxPayError
+from ..client.texts import clean
 from ..engine import failures, transactions
 from ..models import MerchantState, PlatformCertificate
 
@@ -139,5 +140,5 @@ def _skew(client):
 
 def _note_failure(merchant, client, error):
     known = MerchantState.objects.filter(mchid=merchant.mchid)
-    known.update(refresh_error=str(error)[:256], clock_skew=_skew(client))
+    known.update(refresh_error=clean(str(error), 256), clock_skew=_skew(client))
     logger.error("certificates not refreshed merchant=%s: %s. The known keys stay in use.", merchant.alias, error)

@@ -10,7 +10,7 @@ from .. import conf, signals
 from ..client import fields
 from ..client.contracts import for_channel
 from ..engine import commands, operations, polling, queries, registry, remote, transactions
-from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, refuse
+from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, refuse
 from ..engine.numbers import new_number
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
 from ..models import Action, Contract, Operation, Outcome, Source
@@ -128,11 +128,12 @@ class Sign(commands.Command):
         return client.contracts.pre_sign(**operation.fields)
 
     def answered(self, row, fact, operation):
-        row.session_id = fact.data.get("session_id", "")
-        row.sign_url = fact.data.get("sign_url", "")
-        if not row.session_id and not row.sign_url:
+        opened = [number_of(Contract(), "session_id"), number_of(Contract(), "sign_url")]
+        session_id, sign_url = fact.number("session_id") or "", fact.number("sign_url") or ""
+        if differences(fact, opened) or not (session_id or sign_url):
             return Applied(Outcome.REFUSED, row, "no session in the answer")
-        Contract.objects.filter(pk=row.pk).update(session_id=row.session_id, sign_url=row.sign_url)
+        row.session_id, row.sign_url = session_id, sign_url
+        Contract.objects.filter(pk=row.pk).update(session_id=session_id, sign_url=sign_url)
         return Applied(Outcome.APPLIED, row)
 
     def refused(self, row, error, operation):
@@ -171,11 +172,11 @@ def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchi
 
     def work():
         known = named(Contract.objects.filter(mchid=config.mchid), out_contract_code=out_contract_code)
+        fact = Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at, user=by, note="adopted")
         if known is None:
             contract.pk = None  # this may be the second try
-            contract.user_display_name = str(answer.data.get("user_display_name", ""))[:32]
+            contract.user_display_name = fact.words("user_display_name", 32)
             contract.save(force_insert=True)
-        fact = Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at, user=by, note="adopted")
         applied = apply_contract(fact)
         if known is None and applied.outcome != Outcome.APPLIED:
             raise NotAllowedNow(f"Contract {out_contract_code} at WeChat Pay {applied.why}: it was not adopted.")
@@ -201,17 +202,17 @@ def apply_contract(fact):
         return Applied(Outcome.UNKNOWN_ROW, why="no such contract")
     known = identity(row) + [
         Known("out_contract_code", row.out_contract_code, always=True),
-        Known("contract_id", row.contract_id),
+        number_of(row, "contract_id"),
         Known("plan_id", row.plan_id, always=True),
-        Known("openid", row.openid),
+        number_of(row, "openid"),
     ]
     if differing := differences(fact, known):
         return refuse(row, fact, differing)
     state = EVENT_STATES.get(fact.event_type) or str(fact.data.get("state"))
     operated = fact.time("operate_time")
     changes = {
-        "contract_id": fact.data.get("contract_id"),
-        "openid": fact.data.get("openid"),
+        "contract_id": fact.number("contract_id"),
+        "openid": fact.number("openid"),
         "contract_expire_time": fact.time("contract_expire_time"),
         "signed_time": fact.time("signed_time") or (operated if state == State.SIGNED else None),
         "terminated_time": fact.time("terminated_time") or (operated if state == State.TERMINATED else None),

@@ -10,6 +10,7 @@ from django.utils.functional import SimpleLazyObject
 
 from .. import conf
 from ..client.errors import WxPayError
+from ..client.texts import clean
 from ..engine import discrepancies, failures, registry, transactions
 from ..engine.facts import Fact
 from ..exceptions import ProcessingFailed, WrongMerchant
@@ -128,7 +129,7 @@ def _process(notification, merchant, payload, text, stored=None):
     fact = Fact(merchant, payload, Source.NOTIFICATION, text=text, event_type=notification.event_type)
     applied = known[0].apply(fact)
     values = {
-        "state": STATES[applied.outcome], "outcome": applied.outcome, "error": applied.why[:512],
+        "state": STATES[applied.outcome], "outcome": applied.outcome, "error": clean(applied.why, 512),
         "processed_at": timezone.now(), "next_try_at": None,
     }  # fmt: skip
     values |= _names(*known, payload)
@@ -142,7 +143,8 @@ def _process(notification, merchant, payload, text, stored=None):
 
 
 def _names(subject, event, payload):
-    return {"subject": subject.name, "number": str(payload.get(event.number) or "")[:64]}
+    number = payload.get(event.number)
+    return {"subject": subject.name, "number": clean(number, 64) if isinstance(number, str) else ""}
 
 
 def _wait_for_row(notification):

@@ -10,7 +10,7 @@ from .. import conf, signals
 from ..client import fields
 from ..client.errors import NotFound
 from ..engine import commands, discrepancies, operations, outcomes, polling, queries, registry, remote, transactions
-from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, refuse
+from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, refuse
 from ..engine.numbers import new_number
 from ..exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge
 from ..models import Action, Discrepancy, Operation, Order, Outcome, Refund, Source
@@ -207,8 +207,8 @@ def apply_refund(fact):
         return _adopt(order, fact)
     known = _identity(row, order, fact) + [
         Known("out_refund_no", row.out_refund_no, always=True),
-        Known("refund_id", row.refund_id),
-        Known("id", row.refund_id),
+        number_of(row, "refund_id"),
+        number_of(row, "refund_id", path="id"),
         Known("transaction_id", order.transaction_id),
         Known("out_trade_no", order.out_trade_no),
         Known("amount.refund", row.amount, always=True),
@@ -255,7 +255,7 @@ def _order_of(fact):
 
 
 def _refund_id(fact):
-    return fact.data.get("refund_id") or fact.data.get("id")
+    return fact.number("refund_id") or fact.number("id")
 
 
 def _identity(row, order, fact):
@@ -303,11 +303,13 @@ def _adopt(order, fact):
         Known("transaction_id", order.transaction_id),
         Known("amount.currency", order.currency, always=True),
         Known("amount.total", order.amount_total),
+        *(number_of(Refund(), name) for name in ("out_refund_no", "refund_id")),
+        number_of(Refund(), "refund_id", path="id"),
     ]
     differing = differences(fact, known)
     if amount is None or amount <= 0:
         differing.append(("amount.refund", "a positive integer", fact.get("amount.refund")))
-    if not _refund_id(fact) and not fact.data.get("out_refund_no"):
+    if not _refund_id(fact) and not fact.number("out_refund_no"):
         differing.append(("refund_id", "a number", None))
     if differing:
         return refuse(order, fact, differing)
@@ -318,11 +320,12 @@ def _adopt(order, fact):
         sub_mchid=order.sub_mchid,
         appid=order.appid,
         sub_appid=order.sub_appid,
-        out_refund_no=fact.data.get("out_refund_no"),
+        out_refund_no=fact.number("out_refund_no"),
         refund_id=_refund_id(fact),
         amount=amount,
         currency=order.currency,
         foreign=True,
+        next_poll_at=timezone.now() + timedelta(seconds=conf.setting("REFUND_POLL_SECONDS")),  # should its state be odd
     )
     order.change_reserved(amount)
     _tell_if_too_much(order)

@@ -4,7 +4,7 @@ from django.db.models import OuterRef, Subquery
 
 from ... import signals
 from ...engine import queries, registry
-from ...engine.facts import Applied, Known, differences, identity, move, named, refuse
+from ...engine.facts import Applied, Known, differences, identity, move, named, number_of, refuse
 from ...models import Contract, Order, Outcome, Refund
 
 State = Order.State
@@ -23,8 +23,8 @@ def apply_order(fact):
     paid = state in PROVES_PAYMENT
     known = identity(row) + [
         Known("out_trade_no", row.out_trade_no, always=True),
-        Known("transaction_id", row.transaction_id),
-        Known("id", row.transaction_id),
+        number_of(row, "transaction_id"),
+        number_of(row, "transaction_id", path="id"),
         Known("amount.total", row.amount_total, always=paid),
         Known("amount.currency", row.currency, always=paid),
         Known("contract_id", row.charged_contract),
@@ -34,7 +34,7 @@ def apply_order(fact):
     if state == State.SUCCESS and row.state not in Order.PAID and _was_refunded(row):
         state = State.REFUND  # its refund's success came first, and a refunded order never counts as merely paid
     changes = {
-        "transaction_id": fact.data.get("transaction_id") or fact.data.get("id"),
+        "transaction_id": fact.number("transaction_id") or fact.number("id"),
         "payer_total": fact.whole("amount.payer_total"),
         "payer_currency": fact.words("amount.payer_currency", 3),
         "trade_type": fact.words("trade_type", 16),
