@@ -161,7 +161,7 @@ def refuse(row, fact, differing):
     discrepancies.record(Discrepancy.Kind.MISMATCH, row, ours=ours, theirs=theirs)
     names = ", ".join(path for path, _, _ in differing)
     logger.error("message does not fit %s=%s: %s", row.subject, row.number, names)
-    _note_query(row, fact)
+    _note_useless(row, fact)
     return Applied(Outcome.REFUSED, row, f"differs in {names}")
 
 
@@ -178,11 +178,11 @@ def move(row, state, fact, changes, note=""):
     """Take a locked row to `state`, if its story allows it, and learn `changes`; says what happened.
 
     A message that contradicts a final state is not believed by itself: the row becomes due, and only a query begun
-    after that state was recorded may overrule it, and then a discrepancy is written too.
+    after that message may overrule it or bear it out; when it overrules, a discrepancy is written too.
     """
     if state not in row.State.values or (fact.data and state in row.OURS):
         discrepancies.record(Discrepancy.Kind.UNKNOWN_STATE, row, ours=row.state, theirs=state)
-        _note_query(row, fact)
+        _note_useless(row, fact)
         return Applied(Outcome.REFUSED, row, f"unknown state {state[:64]!r}")
     if state == row.state:
         _learn(row, fact, changes)
@@ -193,19 +193,19 @@ def move(row, state, fact, changes, note=""):
     if not row.is_final or state in row.EARLIER.get(row.state, ()):
         _learn(row, fact, changes)
         return Applied(Outcome.STALE, row, f"we know {row.state} already")
-    if fact.source == Source.QUERY and fact.begun_at > row.state_at:
+    if fact.source == Source.QUERY and fact.begun_at > row.state_at and polling.settles(row, fact.begun_at):
         discrepancies.record(Discrepancy.Kind.OVERRULED, row, ours=row.state, theirs=state)
         logger.error("final state overruled %s=%s from=%s to=%s", row.subject, row.number, row.state, state)
         _write(row, state, fact, changes, note)
         return Applied(Outcome.APPLIED, row, "overruled")
-    type(row).objects.filter(pk=row.pk).update(next_poll_at=timezone.now())
+    polling.recheck(row)
     return Applied(Outcome.STALE, row, f"contradicts {row.state}: WeChat Pay will be asked")
 
 
 def _write(row, state, fact, changes, note):
     old, now = row.state, timezone.now()
     values = {name: value for name, value in changes.items() if value not in (None, "")}
-    values |= {"state": state, "state_at": now, "next_poll_at": polling.next_poll_at(row, state, fact.source)}
+    values |= {"state": state, "state_at": now} | polling.schedule(row, state, fact.source, fact.begun_at)
     if fact.source == Source.QUERY:
         values["synced_at"] = now
     moved = type(row).objects.filter(pk=row.pk, state=old).update(**values)
@@ -229,13 +229,21 @@ def _learn(row, fact, changes):
 
 
 def _note_query(row, fact, **values):
-    """Whatever a query said, the next one has its usual distance; but only a later query confirms an end."""
-    if fact.source == Source.QUERY and not (row.is_final and fact.begun_at <= row.state_at):
-        values["next_poll_at"] = polling.next_poll_at(row, row.state, fact.source)
+    """Whatever a query said, the next one has its usual distance."""
+    if fact.source == Source.QUERY:
+        values |= polling.schedule(row, row.state, fact.source, fact.begun_at)
     if values:
         type(row).objects.filter(pk=row.pk).update(**values)
         for name, value in values.items():
             setattr(row, name, value)
+
+
+def _note_useless(row, fact):
+    """A query's answer that does not fit ends no doubt: it will be asked again."""
+    if row.recheck_after is None:
+        _note_query(row, fact)
+    elif fact.source == Source.QUERY:
+        polling.put_off(row)
 
 
 class LostRace(RuntimeError):

@@ -9,7 +9,7 @@ from .. import conf
 from ..client.errors import WxPayError
 from ..client.texts import clean
 from ..models import Discrepancy, Operation
-from . import discrepancies
+from . import discrepancies, polling
 from .commands import row_of
 from .registry import COMMANDS
 
@@ -44,7 +44,7 @@ def settle(operation, row):
     in_flight_until = busy_until(operation)
     finish(operation, verdict)
     if verdict == State.REFUSED and in_flight_until is not None and in_flight_until > timezone.now():
-        type(row).objects.filter(pk=row.pk).update(next_poll_at=in_flight_until)
+        polling.recheck(row, in_flight_until)
     return True
 
 

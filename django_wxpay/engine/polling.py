@@ -8,7 +8,7 @@ confirms an end.
 import logging
 from datetime import timedelta
 
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from .. import conf
@@ -82,27 +82,60 @@ def poll(queryset, sync, limit):
     return len(rows)
 
 
-def not_there(row, begun_at):
-    """A query begun at that time proved that WeChat Pay does not know the row: asked again later, unless final."""
-    known = type(row).objects.get(pk=row.pk)
-    values = {"synced_at": timezone.now()}
-    if not known.is_final or begun_at > known.state_at:  # else the confirmation of its end is still to come
-        values["next_poll_at"] = next_poll_at(known, known.state, Source.QUERY)
-    type(row).objects.filter(pk=row.pk, state=known.state).update(**values)
+def settles(row, begun_at):
+    """Whether a query begun at that time may end the doubts about a row: one that was under way already may not."""
+    doubt = row.recheck_after or (row.state_at if row.is_final else None)
+    return doubt is None or begun_at > doubt
 
 
-def put_off(row):
-    """Ask again later, though nothing was learned now."""
+def schedule(row, state, source, begun_at=None):
+    """When a row that is in `state` now is queried next, as values to write with it under its lock.
+
+    A query begun before the row came into doubt leaves its plan alone. An end that a message brought stays in doubt
+    until a later query bears it out.
+    """
     now = timezone.now()
-    half_age = min(max((now - row.state_at) / 2, CONFIRM_AFTER), LONGEST)
-    later = next_poll_at(row, row.state, Source.QUERY) or now + half_age
-    type(row).objects.filter(pk=row.pk, state=row.state).update(next_poll_at=later)
+    if source == Source.QUERY and not settles(row, begun_at):
+        return {}
+    at = next_poll_at(row, state, source)
+    unproved = state in row.FINAL and at is not None
+    return {"next_poll_at": at, "recheck_after": max(row.recheck_after or now, now) if unproved else None}
+
+
+def recheck(row, after=None):
+    """Have the row queried: only a query begun later than `after` (now) is the last one.
+
+    Joins the caller's transaction. An earlier query and a later doubt that are planned already stay so.
+    """
+    after = after or timezone.now()
+    fields = {
+        "recheck_after": Case(When(recheck_after__gt=after, then=F("recheck_after")), default=Value(after)),
+        "next_poll_at": Case(When(next_poll_at__lt=after, then=F("next_poll_at")), default=Value(after)),
+    }
+    type(row).objects.filter(pk=row.pk).update(**fields)
 
 
 def plan_query(row):
     """Have the poller query this row as soon as it can, even a final one. Joins the caller's transaction."""
-    type(row).objects.filter(pk=row.pk).update(next_poll_at=timezone.now())
+    recheck(row)
     queue.after_commit(f"poll_{row.subject}s")
+
+
+def not_there(row, begun_at):
+    """A query begun at that time proved that WeChat Pay does not know the row: asked again later, unless final."""
+    known = type(row).objects.get(pk=row.pk)
+    values = {"synced_at": timezone.now()} | schedule(known, known.state, Source.QUERY, begun_at)
+    unchanged = type(row).objects.filter(pk=row.pk, state=known.state, recheck_after=known.recheck_after)
+    unchanged.update(**values)
+
+
+def put_off(row):
+    """Ask again later, though nothing was learned now; whoever planned the row anew since it was read is heeded."""
+    now = timezone.now()
+    half_age = min(max((now - (row.recheck_after or row.state_at)) / 2, CONFIRM_AFTER), LONGEST)
+    later = next_poll_at(row, row.state, Source.QUERY) or now + half_age
+    unchanged = type(row).objects.filter(pk=row.pk, state=row.state, next_poll_at=row.next_poll_at)
+    unchanged.update(next_poll_at=later)
 
 
 def may_ask(row):

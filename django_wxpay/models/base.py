@@ -51,6 +51,7 @@ class WireObject(models.Model):
     synced_at = models.DateTimeField(_("confirmed with WeChat Pay"), null=True, blank=True)
     asked_at = models.DateTimeField(_("last asked for a status page"), null=True, blank=True, editable=False)
     next_poll_at = models.DateTimeField(_("next query"), null=True, blank=True, db_index=True)
+    recheck_after = models.DateTimeField(_("in doubt until a query after"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
 
     objects = WireObjectQuerySet.as_manager()

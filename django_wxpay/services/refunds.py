@@ -292,7 +292,7 @@ def _mark_refunded(order, refund, fact):
     if not order.is_dead and order.state != Order.State.REFUND:
         move(order, Order.State.REFUND, fact, {}, note=f"refund {refund.number}")
     if order.is_dead or order.success_time is None:
-        Order.objects.filter(pk=order.pk).update(next_poll_at=timezone.now())
+        polling.recheck(order)
 
 
 def _adopt(order, fact):

@@ -1,0 +1,190 @@
+"""A genuine message contradicts a final state while an older query is under way: only a later query may settle it."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_wxpay.engine import polling
+from django_wxpay.models import Contract, Discrepancy, Operation, Order, Refund
+from django_wxpay.services import contracts, orders, refunds
+from django_wxpay.testing import make_order
+
+pytestmark = [pytest.mark.django_db, pytest.mark.scenario("S54")]
+
+ORDER_QUERY = "/v3/global/papay/transactions/out-trade-no"
+REFUND_QUERY = "/v3/global/refunds/out-refund-no"
+CONTRACT_QUERY = "/v3/global/papay/contracts"
+NEVER_PAID, STAYS_PROCESSING = 6_660_011, 7_770_004
+
+
+def closed_order(sandbox):
+    """A deduction that hung, and that we reversed; its confirming query is due."""
+    asked = {"amount": NEVER_PAID, "currency": "HKD", "description": "March", "reference": "hangs"}
+    order = orders.reverse(orders.deduct(sandbox.signed_contract(), **asked))
+    assert (order.state, order.next_poll_at is None) == ("CLOSED", False)
+    return order
+
+
+def closed_refund(sandbox):
+    refund = sandbox.refund(sandbox.paid_order(amount=STAYS_PROCESSING), STAYS_PROCESSING)
+    sandbox.wechat.refunds.finish(refund.out_refund_no, "CLOSED")
+    sandbox.deliver()
+    refund.refresh_from_db()
+    assert (refund.state, refund.next_poll_at is None) == ("CLOSED", False)
+    return refund
+
+
+def expired_contract(sandbox):
+    """Nobody signed in time, and somebody asks once more."""
+    contract = contracts.sign(plan_id=12345, user_display_name="Li M.", openid="o-late")
+    Contract.objects.filter(pk=contract.pk).update(expired_time=timezone.now() - timedelta(hours=1))
+    contract = contracts.sync(contract)
+    assert contract.state == "EXPIRED"
+    polling.plan_query(contract)
+    return contract
+
+
+def is_paid_after_all(sandbox, order):
+    wechat = sandbox.wechat
+    wechat.orders.become(wechat.orders.get(order.out_trade_no), "SUCCESS", wechat.clock.now())
+    payload = sandbox.payload_of(order)
+    assert payload["trade_state"] == "SUCCESS"
+    assert sandbox.notify("TRANSACTION.SUCCESS", payload)["acknowledged"]
+
+
+def is_refunded_after_all(sandbox, refund):
+    wechat = sandbox.wechat
+    known = {"status": "SUCCESS", "success_at": wechat.clock.now()}
+    wechat.store.update("refunds", "out_refund_no", refund.out_refund_no, **known)
+    told = {"mchid": refund.mchid, "out_trade_no": refund.order.out_trade_no, "refund_status": "SUCCESS"}
+    assert sandbox.notify("REFUND.SUCCESS", sandbox.payload_of(refund) | told)["acknowledged"]
+
+
+def is_signed_after_all(sandbox, contract):
+    sandbox.sign(contract)
+
+
+STORIES = [
+    pytest.param(closed_order, is_paid_after_all, orders.poll, ORDER_QUERY, "SUCCESS", id="order"),
+    pytest.param(closed_refund, is_refunded_after_all, refunds.poll, REFUND_QUERY, "SUCCESS", id="refund"),
+    pytest.param(expired_contract, is_signed_after_all, contracts.poll, CONTRACT_QUERY, "SIGNED", id="contract"),
+]
+
+
+def contradicted_during_a_query(sandbox, make, happens, poll, path):
+    """The row, after a query that was answered before the contradicting message came and told after it."""
+    row = make(sandbox)
+    type(row).objects.exclude(pk=row.pk).update(next_poll_at=None)
+    type(row).objects.filter(pk=row.pk).update(next_poll_at=timezone.now())
+    ended = row.state
+    sandbox.meanwhile(lambda: happens(sandbox, row), path, method="GET")
+    poll(limit=1)
+    row.refresh_from_db()
+    assert row.state == ended  # a message by itself overrules no final state
+    return row
+
+
+@pytest.mark.parametrize(("make", "happens", "poll", "path", "truth"), STORIES)
+def test_a_query_begun_before_a_contradicting_message_settles_nothing(wxpay_sandbox, make, happens, poll, path, truth):
+    row = contradicted_during_a_query(wxpay_sandbox, make, happens, poll, path)
+    assert row.next_poll_at <= timezone.now()
+    poll()
+    row.refresh_from_db()
+    assert (row.state, row.next_poll_at, row.recheck_after) == (truth, None if row.is_final else row.next_poll_at, None)
+    assert Discrepancy.objects.get().kind == "OVERRULED"
+    if isinstance(row, Refund):
+        assert Order.objects.get(pk=row.order_id).refundable_amount == 0
+
+
+@pytest.mark.parametrize(("make", "happens", "poll", "path", "truth"), STORIES)
+def test_opposite_without_the_mark_the_older_query_would_be_the_last(
+    wxpay_sandbox, monkeypatch, make, happens, poll, path, truth
+):
+    monkeypatch.setattr(polling, "settles", lambda row, begun_at: True)
+    row = contradicted_during_a_query(wxpay_sandbox, make, happens, poll, path)
+    assert row.next_poll_at is None
+    poll()
+    row.refresh_from_db()
+    assert row.state != truth
+    assert not Discrepancy.objects.exists()
+
+
+@pytest.mark.parametrize(("make", "happens", "poll", "path", "truth"), STORIES)
+def test_a_query_that_fails_while_the_message_comes_does_not_put_its_answer_off(
+    wxpay_sandbox, make, happens, poll, path, truth
+):
+    wxpay_sandbox.fault("closed_connection", path, method="GET")
+    row = make(wxpay_sandbox)
+    type(row).objects.filter(pk=row.pk).update(next_poll_at=timezone.now())
+    happened = []
+
+    def once():
+        if not happened:
+            happened.append(True)
+            happens(wxpay_sandbox, row)
+
+    wxpay_sandbox.meanwhile(once, path, method="GET", before=True)
+    poll()
+    row.refresh_from_db()
+    assert row.next_poll_at <= timezone.now()
+    poll()
+    row.refresh_from_db()
+    assert row.state == truth
+
+
+def test_a_refund_of_a_dead_order_is_asked_about_though_an_older_query_says_closed(wxpay_sandbox):
+    paid = wxpay_sandbox.paid_order()
+    refund = wxpay_sandbox.refund(paid, 500)
+    Order.objects.filter(pk=paid.pk).update(state="CLOSED", state_at=timezone.now(), next_poll_at=timezone.now())
+    wxpay_sandbox.wechat.store.update("orders", "out_trade_no", paid.out_trade_no, trade_state="CLOSED")
+
+    def comes_true():
+        wxpay_sandbox.wechat.store.update("orders", "out_trade_no", paid.out_trade_no, trade_state="REFUND")
+        wxpay_sandbox.wechat.refunds.finish(refund.out_refund_no, "SUCCESS")
+        wxpay_sandbox.deliver()
+
+    wxpay_sandbox.meanwhile(comes_true, ORDER_QUERY, method="GET")
+    orders.poll()
+    orders.poll()
+    paid.refresh_from_db()
+    assert paid.state == "REFUND"
+
+
+def test_what_staff_want_asked_is_asked_after_they_wanted_it(wxpay_sandbox):
+    order = closed_order(wxpay_sandbox)
+    Order.objects.filter(pk=order.pk).update(next_poll_at=timezone.now())
+    wxpay_sandbox.meanwhile(lambda: polling.plan_query(order), ORDER_QUERY, method="GET")
+    orders.poll()
+    order.refresh_from_db()
+    assert order.next_poll_at <= timezone.now()
+    orders.poll()
+    order.refresh_from_db()
+    assert (order.next_poll_at, order.recheck_after) == (None, None)
+
+
+def test_a_refusal_that_may_still_be_under_way_is_confirmed_only_once_it_no_longer_can_be(wxpay_sandbox):
+    order = make_order(state="REFUSED")
+    until = timezone.now() + timedelta(seconds=40)
+    polling.recheck(order, until)
+    begun_at = timezone.now()
+    for moment, settled in ((begun_at, False), (until + timedelta(seconds=1), True)):
+        polling.not_there(order, moment)
+        order.refresh_from_db()
+        assert (order.next_poll_at is None) == settled
+    assert order.recheck_after is None
+
+
+def test_a_genuine_payment_is_found_though_a_query_in_between_does_not_fit(wxpay_sandbox):
+    order = closed_order(wxpay_sandbox)
+    is_paid_after_all(wxpay_sandbox, order)
+    wxpay_sandbox.fault("altered", ORDER_QUERY, method="GET", answer={"out_trade_no": "another"})
+    orders.poll()
+    order.refresh_from_db()
+    assert order.state == "CLOSED"
+    assert order.next_poll_at is not None  # nobody knows yet
+    Order.objects.update(next_poll_at=timezone.now())
+    orders.poll()
+    order.refresh_from_db()
+    assert order.state == "SUCCESS"
+    assert not Operation.objects.open().exists()
