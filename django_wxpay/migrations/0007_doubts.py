@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('django_wxpay', '0005_books_indexes'),
+        ('django_wxpay', '0006_bill_state_index'),
     ]
 
     operations = [
