@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "django_wxpay.broker.Transport"
-STALLED_SECONDS = 30  # nothing came for so long: what is missing is lost
+STALLED_SECONDS = 60  # nothing came for so long: what is missing is lost
 
 
 @dataclass

@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from example_project.demo import Demo
+
+expect.set_options(timeout=60_000)  # milliseconds; what is waited for comes, and a busy machine is no fault
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +35,7 @@ def browser_type_launch_args(browser_type_launch_args):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    demo = Demo(tmp_path_factory.mktemp("demo"), is_shown=False)
+    demo = Demo(tmp_path_factory.mktemp("demo") / "state")
     with demo.processes:
         demo.start()
         yield demo

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from example_project.demo import STAFF
 
-SOON = 20_000  # milliseconds: a worker, a poll
+SOON = 120_000  # milliseconds: a worker, a poll
 
 
 def choose(page, demo, plan, name):

@@ -5,8 +5,8 @@ from playwright.sync_api import expect
 
 from example_project.demo import CASHIER
 
-SOON = 20_000  # milliseconds: a payer at the phone, a poll
-REVERSED = 45_000  # the demo's till gives up after 20 s
+SOON = 120_000  # milliseconds: a payer at the phone, a poll
+REVERSED = 180_000  # the demo's till gives up after 20 s
 
 
 @pytest.fixture
