@@ -40,7 +40,8 @@ class RunsAlready(Exception):
 class Demo:
     """The four programs with their addresses and their folder. `start` returns when all of them answer.
 
-    afresh: begin with an empty folder. restarts: start again what dies. Raises RunsAlready.
+    afresh: begin with an empty folder. restarts: start again what dies. Raises RunsAlready. Use as a context manager;
+    leaving it stops them all.
     """
 
     def __init__(self, state: Path, *, is_shown: bool = False, afresh: bool = False, restarts: bool = False) -> None:
@@ -85,6 +86,18 @@ class Demo:
         self._start("web", lambda: _answers(self.shop))
         self._start("worker", lambda: self.processes.has_said("worker", "The worker is ready."))
         self._start("beat", lambda: True)
+
+    def stop(self) -> dict[str, int]:
+        """Stop all programs and let the folder go; returns the exit codes."""
+        codes = self.processes.stop()
+        self._lock.close()
+        return codes
+
+    def __enter__(self) -> "Demo":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
 
     def _start(self, name, is_ready) -> None:
         self.processes.start(name, sys.executable, *self._commands[name])
@@ -181,7 +194,7 @@ def main(state: Path = ROOT / "var" / "demo") -> int:
     finally:
         _ignore_signals()  # a second Ctrl-C would leave orphans
         print("\nStopping …", flush=True)
-        demo.processes.stop()
+        demo.stop()
 
 
 if __name__ == "__main__":

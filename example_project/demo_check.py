@@ -276,7 +276,7 @@ def main() -> int:
     except RunsAlready as problem:
         print(problem, file=sys.stderr)
         return 1
-    with demo.processes:
+    with demo:
         try:
             demo.start()
             _print_step("shop, sandbox, worker and beat are running", begun)
@@ -285,7 +285,7 @@ def main() -> int:
                 step()
                 demo.processes.watch()
                 _print_step(words, step_begun)
-            codes = demo.processes.stop()
+            codes = demo.stop()
             expect(codes["worker"] == codes["beat"] == codes["sandbox"] == 0, f"the programs ended with {codes}")
             _print_step("all programs have stopped", time.monotonic())
         except (StepFailed, ProcessEnded, LookupError, requests.RequestException) as problem:

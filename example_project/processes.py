@@ -39,7 +39,7 @@ class Program:
 
 
 class Processes:
-    """Programs that live and end together. Use as a context manager; leaving it stops them all.
+    """Programs that live and end together.
 
     folder: their output, and who they are. restarts: start again what ended by itself, until it keeps ending.
     """
@@ -54,12 +54,6 @@ class Processes:
         self.programs: dict[str, Program] = {}
         self._readers: list[threading.Thread] = []
         folder.mkdir(parents=True, exist_ok=True)
-
-    def __enter__(self) -> "Processes":
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     def start(self, name: str, *command: str) -> None:
         """Start a program in a process group of its own, so that Ctrl-C reaches it only through `stop`."""

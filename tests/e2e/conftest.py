@@ -35,8 +35,7 @@ def browser_type_launch_args(browser_type_launch_args):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    demo = Demo(tmp_path_factory.mktemp("demo") / "state")
-    with demo.processes:
+    with Demo(tmp_path_factory.mktemp("demo") / "state") as demo:
         demo.start()
         yield demo
 
