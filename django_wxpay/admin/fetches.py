@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import RegexValidator
 from django.http import HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
@@ -51,7 +52,11 @@ class MerchantForm(forms.Form):
             self.fields["merchant"] = forms.ChoiceField(label=_("Merchant"), choices=choices)
         if any(merchant.is_institution for merchant in self.merchants.values()):
             self.fields["sub_mchid"] = forms.CharField(
-                label=_("Sub-merchant"), max_length=32, required=False, help_text=self.sub_mchid_help
+                label=_("Sub-merchant"),
+                max_length=32,
+                required=False,
+                help_text=self.sub_mchid_help,
+                validators=[RegexValidator(r"\A[0-9]+\Z", _("A merchant number has digits only."))],
             )
         self.order_fields(["merchant", "sub_mchid", *self.base_fields])
 

@@ -93,11 +93,11 @@ def download_due(limit: int = 200) -> int:
     An institution's file holds the rows of all its sub-merchants; one sub-merchant's own is fetched only where
     somebody asked for it. Stops after ten minutes, and leaves a merchant that gives no answer: the next tick goes on.
     """
-    now = timezone.now()
-    _want_days(now)
+    until = timezone.now() + BATCH
+    _want_days()
     tried, silent = 0, set(remote.slowed())
-    for bill in Bill.objects.due(now).order_by("next_try_at")[:limit]:
-        if timezone.now() >= now + BATCH:
+    for bill in Bill.objects.due().order_by("next_try_at")[:limit]:
+        if timezone.now() >= until:
             break
         if bill.mchid not in silent and _take(bill):
             tried += 1
@@ -136,8 +136,18 @@ def china_today(now: datetime | None = None) -> date:
     return timezone.localtime(now or timezone.now(), CHINA).date()
 
 
-def _wanted(day: date, sub_mchid: str, alias: str) -> Bill:
+def global_merchant(alias: str) -> conf.Merchant:
+    """The merchant of that alias; ImproperlyConfigured for one of the mainland, which has other files."""
     config = conf.merchant(alias)
+    if config.region != "global":
+        raise ImproperlyConfigured(
+            f"Merchant {alias!r} is of the region {config.region!r}; statements and settlements are of the global one."
+        )
+    return config
+
+
+def _wanted(day: date, sub_mchid: str, alias: str) -> Bill:
+    config = global_merchant(alias)
     if not isinstance(day, date) or isinstance(day, datetime):
         raise InvalidField("bill_date must be a date.", field="bill_date")
     if day >= china_today():
@@ -155,8 +165,8 @@ def _check_reach(day: date) -> None:
         )
 
 
-def _want_days(now: datetime) -> None:
-    here = timezone.localtime(now, CHINA)
+def _want_days() -> None:
+    here = timezone.localtime(timezone.now(), CHINA)
     last = here.date() - timedelta(days=1 if here.time() >= READY_AT else 2)
     for alias in conf.aliases():
         try:
@@ -215,6 +225,7 @@ def _note(bill: Bill, error: Exception) -> None:
 
 def _fetch(bill: Bill) -> None:
     """Into a temporary file, through all checks, and only then into the storage."""
+    global_merchant(bill.merchant)
     with tempfile.TemporaryFile() as kept:
         with remote.client_of(bill) as client, gzip.GzipFile(fileobj=kept, mode="wb", mtime=0) as sink:
             proven = client.bills.download_statement(date=bill.bill_date, sub_mchid=bill.sub_mchid, sink=sink)

@@ -14,7 +14,7 @@ from .. import conf
 from ..client.errors import InvalidField, MessageMalformed, OutcomeUnknown, RateLimited, RequestNotSent, WxPayError
 from ..engine import failures, remote, transactions
 from ..models import MerchantState, Order, Refund, Settlement
-from .bills import REACH_DAYS, china_today
+from .bills import REACH_DAYS, china_today, global_merchant
 
 logger = logging.getLogger(__name__)
 State = Settlement.State
@@ -36,7 +36,7 @@ def fetch(*, start: date | None = None, end: date | None = None, sub_mchid: str 
 
     Source: APIv3 manual, "Query settlement", GET /v3/global/settle/settlements.
     """
-    config = conf.merchant(merchant)
+    config = global_merchant(merchant)
     transactions.refuse_inside("settlements.fetch outside of atomic()")
     end = end or china_today()
     whose = {"merchant": config.alias, "mchid": config.mchid, "sub_mchid": sub_mchid}

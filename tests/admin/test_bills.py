@@ -279,6 +279,10 @@ def test_an_institution_s_sub_merchant_has_statements_of_its_own(want, today, ac
         ({"first": "{yesterday}", "last": "{before}"}, "The last day is before the first."),
         ({"first": "{yesterday}", "merchant": "nobody"}, "Select a valid choice."),
         ({"first": "{yesterday}", "sub_mchid": "1900000109"}, "This merchant is in direct mode"),
+        (
+            {"first": "{yesterday}", "merchant": "institution", "sub_mchid": "../x"},
+            "A merchant number has digits only.",
+        ),
     ],
 )
 def test_wrong_days_are_refused_before_asking(today, yesterday, accountant, wxpay_sandbox, given, words):

@@ -59,3 +59,11 @@ def test_the_same_day_fetched_by_many_at_once_is_one_row_and_one_file(world, set
     assert {bill.pk for bill in made} == {Bill.objects.get().pk}
     assert [path.name for path in tmp_path.rglob("*.gz")] == [Bill.objects.get().file.name.rpartition("/")[2]]
     assert len(list(bills.rows(Bill.objects.get()))) == 100
+
+
+@pytest.mark.scenario("S49")
+def test_two_ticks_at_once_download_each_day_once(world, settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path
+    want(world, rows=100)
+    returned(at_once(*[bills.download_due] * 2))
+    assert set(Bill.objects.values_list("attempts", flat=True)) == {1}

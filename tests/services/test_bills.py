@@ -3,12 +3,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from django_wxpay import conf
 from django_wxpay.client.errors import InvalidField
 from django_wxpay.models import Bill, Discrepancy
-from django_wxpay.services import attention, bills
+from django_wxpay.services import attention, bills, settlements
 from django_wxpay.testing import make_order
 
 pytestmark = pytest.mark.django_db
@@ -205,6 +206,11 @@ def test_the_daily_round_begins_at_a_quarter_past_ten_in_china(wxpay_sandbox, se
         assert Bill.objects.filter(bill_date=YESTERDAY, merchant="default").exists()
 
 
+def test_the_round_that_finds_a_day_missing_fetches_it(wxpay_sandbox):
+    with time_machine.travel(datetime.combine(TODAY, datetime.min.time(), CHINA) + timedelta(hours=15)):  # it ticks
+        assert bills.download_due() == 2 * bills.CATCH_UP_DAYS
+
+
 def test_the_daily_round_catches_up_and_ends(wxpay_sandbox):
     with at(15):
         assert bills.download_due(limit=100) == 2 * bills.CATCH_UP_DAYS
@@ -270,6 +276,25 @@ def test_a_bill_of_the_number_that_an_alias_had_is_not_fetched_with_its_new_one(
         assert (old.state, old.rows) == ("FAILED", 0)
         assert "now signs as" in old.error and old.next_try_at
     assert not list((kept_in / "wxpay" / "bills").glob("1999999999/*"))
+
+
+def test_no_merchant_of_the_mainland_is_asked_for_global_books(wxpay_sandbox, settings):
+    want(wxpay_sandbox, rows=3)
+    merchants = settings.WXPAY["MERCHANTS"]
+    settings.WXPAY = settings.WXPAY | {"MERCHANTS": {"default": merchants["default"] | {"REGION": "mainland"}}}
+    for service in (
+        lambda: bills.download_statement(YESTERDAY),
+        lambda: bills.plan_statement(YESTERDAY),
+        settlements.fetch,
+    ):
+        with pytest.raises(ImproperlyConfigured, match="global"):
+            service()
+    bill = due_bill()
+    bills.download_due()
+    settlements.fetch_due()
+    bill.refresh_from_db()
+    assert bill.state == "FAILED" and "mainland" in bill.error
+    assert wxpay_sandbox.calls == []
 
 
 def test_a_merchant_under_another_alias_keeps_its_bills(wxpay_sandbox, settings):
