@@ -80,7 +80,7 @@ SUBJECTS = [
     ),
     Subject(
         _("Merchants in trouble"),
-        _("Certificates could not be refreshed, or WeChat Pay asked us to slow down."),
+        _("Certificates could not be refreshed, WeChat Pay gives no answer, or asked us to slow down."),
         attention.troubled_merchants,
         "attention=trouble",
     ),

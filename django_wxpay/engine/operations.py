@@ -246,18 +246,19 @@ def _refused(command, operation, error):
 
 
 def send_due(limit=100):
-    """Send what is planned, find out what is unknown; returns how many were looked at."""
-    due = Operation.objects.due().exclude(mchid__in=remote.slowed()).order_by("next_try_at")[:limit]
-    seen, slowed = 0, set()
+    """Send what is planned, find out what is unknown, for some seconds; returns how many were looked at."""
+    batch, seen = remote.Batch(), 0
+    due = Operation.objects.due().exclude(mchid__in=batch.left_alone).order_by("next_try_at")[:limit]
     for operation in due:
-        if operation.mchid in slowed:
+        if batch.is_over:
+            break
+        if not batch.may_call(operation.mchid):
             continue
         seen += 1
         try:
             advance(operation)
-        except RateLimited:
-            slowed.add(operation.mchid)
         except WxPayError as error:
+            batch.note(operation.mchid, error)
             logger.warning("operation %s of %s %s: %s", operation.action, operation.subject, operation.object_id, error)
         except Exception as error:
             failures.log(logger, error, "operation broke pk=%s", operation.pk)
@@ -307,9 +308,7 @@ def _find_out(operation, send_again):
         is_known = queries.query(row)
     except WxPayError as error:
         outcomes.keep(operation, State.UNKNOWN, error)
-        if isinstance(error, RateLimited):
-            raise
-        return
+        raise
     row.refresh_from_db()
     if outcomes.settle(operation, row):
         return

@@ -6,20 +6,25 @@ confirms an end.
 """
 
 import logging
-from datetime import timedelta
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from .. import conf
-from ..client.errors import RateLimited, WxPayError
+from ..client.errors import WxPayError
 from ..models import Source
+from ..models.base import WireObjectQuerySet
 from . import failures, queue, registry, remote, transactions
 
 logger = logging.getLogger(__name__)
 LONGEST = timedelta(hours=6)
 CONFIRM_AFTER = timedelta(seconds=15)
 LEASE = timedelta(minutes=2)
+AT_ONCE = 20  # rows are claimed so many at a time: what a batch does not get to is soon another's
+Rows = WireObjectQuerySet
 
 
 def next_poll_at(row, state, source):
@@ -41,45 +46,49 @@ def growing(setting):
     return pause
 
 
-def claim(queryset, limit):
-    """Take up to `limit` due rows for this worker: nobody else is given them for two minutes."""
+def claim(queryset: Rows, limit: int, since: datetime | None = None, leave_alone: Collection[str] = ()) -> list[Any]:
+    """Take up to `limit` rows that are due since then (now): nobody else is given them for two minutes."""
     now = timezone.now()
 
-    def work():
-        due = queryset.due(now).exclude(mchid__in=remote.slowed()).order_by("next_poll_at")
+    def work() -> list[int]:
+        due = queryset.due(since or now).exclude(mchid__in=leave_alone).order_by("next_poll_at")
         pks = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
         queryset.model.objects.filter(pk__in=pks).update(next_poll_at=now + LEASE)
         return pks
 
-    return list(queryset.model.objects.filter(pk__in=transactions.run(work)))
+    return list(queryset.model.objects.filter(pk__in=transactions.run(work)).order_by("pk"))
 
 
-def poll(queryset, sync, limit):
-    """Sync up to `limit` due rows, one after the other; returns how many were claimed.
+def poll(queryset: Rows, sync: Callable[[Any], Any], limit: int) -> int:
+    """Sync up to `limit` due rows, one after the other, for some seconds; returns how many were asked about.
 
-    A failing one does not stop the rest; a RateLimited stops those of its merchant.
+    A failing one does not stop the rest; a merchant that wants fewer calls or gives no answer stops its own.
     """
-    held_until = timezone.now() + LEASE
-    rows = claim(queryset, limit)
-    slowed = set()
-    for row in rows:
-        if timezone.now() >= held_until:
-            break  # the rest is somebody else's by now
-        if row.mchid in slowed:
-            continue
-        try:
-            sync(row)
-        except RateLimited as error:
-            logger.warning("poll stopped merchant=%s error=%s", row.merchant, error)
-            slowed.add(row.mchid)
-            put_off(row)
-        except WxPayError as error:
-            logger.warning("poll failed %s=%s error=%s", row.subject, row.number, error)
-            put_off(row)
-        except Exception as error:
-            failures.log(logger, error, "poll broke %s=%s", row.subject, row.number)
-            put_off(row)
-    return len(rows)
+    batch, since, asked = remote.Batch(), timezone.now(), 0
+    while asked < limit and not batch.is_over:
+        rows = claim(queryset, min(limit - asked, AT_ONCE), since, batch.left_alone)
+        if not rows:
+            break
+        for row in rows:
+            if batch.is_over or not batch.may_call(row.mchid):
+                _give_back(row)
+                continue
+            asked += 1
+            try:
+                sync(row)
+            except Exception as error:
+                batch.note(row.mchid, error)
+                if isinstance(error, WxPayError):
+                    logger.warning("poll failed %s=%s error=%s", row.subject, row.number, error)
+                else:
+                    failures.log(logger, error, "poll broke %s=%s", row.subject, row.number)
+                put_off(row)
+    return asked
+
+
+def _give_back(row: Any) -> None:
+    """It was claimed, but it is not its turn now."""
+    type(row).objects.filter(pk=row.pk, next_poll_at=row.next_poll_at).update(next_poll_at=timezone.now())
 
 
 def settles(row, begun_at):

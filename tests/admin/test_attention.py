@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_wxpay import signals
-from django_wxpay.engine import discrepancies, transitions
+from django_wxpay import conf, signals
+from django_wxpay.engine import discrepancies, remote, transitions
 from django_wxpay.models import (
     Discrepancy,
     MerchantState,
@@ -254,3 +254,18 @@ def test_a_list_links_to_its_own_rows_in_the_first_column(trouble, viewer, model
     first = re.search(r'<th class="field-[^"]*"><a href="([^"?]+)[^"]*">((?:(?!</th>).)*)', html, re.S)
     assert first[1] == viewer.url(f"{model}_change", row[model].objects.first().pk)
     assert "<a " not in first[2]
+
+
+@pytest.mark.scenario("S55")
+def test_a_pause_is_shown_with_its_reason_and_ended_by_hand(wxpay_sandbox, staff):
+    merchant = conf.merchant("default")
+    for _ in range(3):
+        remote.slow_down(merchant, "RATE_LIMITED", timezone.now(), 600)
+    state = MerchantState.objects.get(mchid=merchant.mchid)
+    agent = staff("view_merchantstate", "resume_merchantstate")
+    listed = agent.get("merchantstate_changelist", attention="trouble").text
+    assert "asked us to slow down" in listed and " 3 " in listed
+    assert "The pause is over" in agent.confirm("merchantstate_resume", state.pk).text
+    assert remote.slowed() == []
+    assert "Nothing is held back" in agent.get("merchantstate_resume", state.pk).text
+    assert staff("view_merchantstate", name="other").get("merchantstate_resume", state.pk).status_code == 403
