@@ -169,7 +169,7 @@ TABLE = {
     ),
     "W059": (
         "CELERY_TASK_ALWAYS_EAGER is on: what is planned stays planned until a worker or you send it.",
-        "Leave it out and run a worker and beat. Tests need it as little: they call operations.send_due() themselves.",
+        "Leave it out and run a worker and beat. Tests need it as little, see the how-to on testing your shop.",
     ),
     "E060": (
         "The models of django_wxpay are written to several databases ({databases}).",

@@ -574,6 +574,12 @@ def test_notify_address_without_https_is_not_for_money_whatever_excuses_it(shop,
     assert deployment().count("E032") == 1
 
 
+def test_notify_address_that_cannot_even_be_parsed_is_told_before_a_deployment_too(shop):
+    shop.WXPAY = {**shop.WXPAY, "NOTIFY_URL_BASE": "http://[shop.example/wxpay/notify/"}
+
+    assert "E031" in deployment()
+
+
 def test_statements_in_the_default_storage(shop):
     assert "W062" in deployment()
 
