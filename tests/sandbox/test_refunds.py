@@ -29,6 +29,28 @@ def test_a_refund_succeeds_by_itself_and_is_told(paid, mailbox):
     assert order["trade_state"] == "REFUND"
 
 
+@pytest.mark.parametrize(
+    ("currency", "rate", "payer_refund"),
+    [
+        ("HKD", {"type": "SETTLEMENT_RATE", "rate": 92000000}, 920),
+        ("JPY", {"type": "SETTLEMENT_RATE", "rate": 4800000}, 4800),
+        ("CNY", None, 1000),
+    ],
+)
+def test_every_message_of_a_refund_says_what_the_payer_gets_at_which_rate(shop, mailbox, currency, rate, payer_refund):
+    """And from which funds, but for the answer to the request itself, which the manual keeps shorter."""
+    shop.deduct(shop.signed(), "d1", currency=currency)
+    made = shop.refund("d1", "r1", 1000, currency=currency, source="REFUND_SOURCE_RECHARGE_FUNDS").json()
+    shop.sandbox.advance(3)
+    (listed,) = shop.get(REFUNDS, **shop.numbers, out_trade_no="d1", offset=0, count=20).json()["data"]
+    told = mailbox.message(shop)
+    for message in (made, one(shop, "r1").json(), listed, told):
+        amount = message["amount"]
+        assert (amount["payer_refund"], amount["payer_currency"]) == (payer_refund, "CNY")
+        assert amount.get("exchange_rate") == rate
+        assert message is made or message["fund_source"] == "REFUND_SOURCE_RECHARGE_FUNDS"
+
+
 def test_the_same_number_refunds_once(paid):
     first = paid.refund("d1", "r1", 1000)
     assert paid.refund("d1", "r1", 1000).json() == first.json()
@@ -121,7 +143,7 @@ def test_a_refund_made_in_the_merchant_platform_is_found_and_told(app, paid, mai
 
 
 def test_the_recharge_balance_pays_refunds_until_it_is_empty(shop):
-    shop.sandbox.store.set_setting("recharge_balance", 1500)
+    shop.sandbox.recharge.set(1500)
     shop.deduct(shop.signed(), "d1")
     balance = "/v3/global/refund/recharge-balance"
     assert shop.get(balance).json() == {"remaining_amount": 1500, "currency": "HKD"}
