@@ -145,6 +145,19 @@ def test_any_error_can_be_ordered_for_what_was_done_all_the_same(shop, contract,
     assert (answer.status_code, answer.json()["code"], made(shop)) == (409, "ODD", 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "order"), [("refuse", {"when": "after"}), ("garbage", {}), ("empty", {}), ("error_500", {"when": "after"})]
+)
+def test_what_stands_in_for_a_file_is_signed_and_dated_as_any_answer(shop, contract, kind, order):
+    """A file's signature covers its hash; what is sent in its place is covered itself."""
+    shop.deduct(contract, "d1")
+    shop.sandbox.advance(2 * 86400)
+    day = shop.sandbox.describe()["orders"][0]["success_at"][:10].replace("-", "")
+    shop.sandbox.fault(kind, "/v3/global/statements", **order)
+    answer = shop.get("/v3/global/statements", date=day, mchid=shop.mchid)
+    assert shop.verifies(answer.headers, answer.content) and answer.headers["Date"].endswith("GMT")
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_a_429_may_ask_for_any_wait_signed_or_not(shop, signed):
     shop.sandbox.fault("error_429", retry_after=999999999, signed=signed)

@@ -96,12 +96,13 @@ class Gateway:
 
     def leave(self, response: Response) -> Response:
         """Sign the answer, let it suffer its fault, write the call down."""
+        fault = g.get("fault")
+        if fault and (instead := self._after(fault, response)) is not response:
+            response.close()
+            response, g.signed_body = instead, None
         response.headers["Date"] = formatdate(self._sandbox.clock.wire_time(), usegmt=True)
         if not request.path.startswith(API):
             return response
-        fault = g.get("fault")
-        if fault:
-            response = self._after(fault, response)
         request_id = protocol.new_request_id(g.get("reason", 0))
         response.headers["Request-ID"] = request_id
         self._sign(response, fault["kind"] if fault else "", fault["options"] if fault else {})
@@ -157,6 +158,7 @@ class Gateway:
     # After
 
     def _after(self, fault: dict[str, Any], response: Response) -> Response:
+        """Return the answer, or another in its place."""
         kind, options = fault["kind"], fault["options"]
         if kind == "lost_answer" or (kind == "silent" and not _is_before(fault)):
             request.environ[CUT] = LostAnswer()
@@ -169,10 +171,8 @@ class Gateway:
             changed = merged(json.loads(response.get_data() or b"{}"), options.get("answer", {}))
             return Response(dump(changed), response.status_code, content_type="application/json")
         elif kind == "garbage":
-            response.close()
             return Response("<html><body>502 Bad Gateway</body></html>", response.status_code, content_type="text/html")
         elif kind == "empty":
-            response.close()
             return Response(b"", response.status_code, content_type="application/json")
         return response
 
