@@ -63,7 +63,7 @@ class Certificates:
         if raw.status != 200:
             raise self._client.refusal(raw)
         found = [open_item(self._client.identity, item) for item in _items(raw)]
-        fresh = KeyRing({one.serial_no: one.certificate for one in found})
+        fresh = KeyRing({one.serial_no: one.certificate for one in found}, clock=self._client.clock)
 
         def find(serial: str) -> RSAPublicKey | None:
             # Memory only: the ring's own refresh may be what called us.

@@ -18,6 +18,9 @@ PUBLIC_KEY_PREFIX = "PUB_KEY_ID_"
 _CERTIFICATE_SERIAL = re.compile(r"[0-9A-Fa-f]{8,40}")
 # An outgoing certificate may be used for a day after it was replaced, and clocks differ: keep it two.
 _GRACE_SECONDS = timedelta(days=2).total_seconds()
+# After an unknown serial nobody is asked for a while: each look outside brings all keys that there are, whatever
+# serial it was made for, so a flood of forged ones costs no more and hides no genuine one for longer than this.
+PAUSE_SECONDS = 2.0
 
 Key = RSAPublicKey | x509.Certificate | str | bytes
 Keys = Mapping[str, Key]
@@ -27,6 +30,9 @@ class _Known(NamedTuple):
     key: RSAPublicKey
     begins: float
     ends: float
+
+    def may_sign(self, now: float) -> bool:
+        return now < self.ends + _GRACE_SECONDS
 
 
 def _known(key: Key) -> _Known:
@@ -55,8 +61,9 @@ class KeyRing:
 
     public_keys: those of the configuration, by id (``PUB_KEY_ID_…``); PEM text or loaded. load: returns what
     the shop's store holds, by serial. refresh: returns what a download brought, by serial, or None; it limits
-    itself how often it downloads. Both are asked only for serials of 8 to 40 hexadecimal digits, so a forged
-    name costs little, and their values may be PEM text, certificates or keys.
+    itself how often it downloads. Both are asked only for serials of 8 to 40 hexadecimal digits, and not within
+    `PAUSE_SECONDS` after one was unknown; their values may be PEM text, certificates or keys. A certificate that
+    ended more than two days ago proves nothing, wherever it comes from.
 
     Safe between threads without a lock: a dictionary is made anew and swapped in whole, never emptied.
     """
@@ -75,6 +82,7 @@ class KeyRing:
         self._refresh = refresh
         self._clock = clock
         self._loaded_once = False
+        self._pause_ends = 0.0
 
     def __repr__(self) -> str:
         return f"<KeyRing {', '.join([*self._fixed, *self._fetched]) or 'empty'}>"
@@ -82,14 +90,19 @@ class KeyRing:
     def find(self, serial: str) -> RSAPublicKey | None:
         """Return the key a message names, or None: memory, then the store, then one refresh."""
         found = self.remembered(serial)
-        if found or not _CERTIFICATE_SERIAL.fullmatch(serial):
+        if found or not _CERTIFICATE_SERIAL.fullmatch(serial) or self._is_pausing():
             return found
         for source in (self._load, self._refresh):
             if source is not None:
                 self.add(source())
                 if found := self.remembered(serial):
                     return found
+        self._pause_ends = self._clock() + PAUSE_SECONDS
         return None
+
+    def _is_pausing(self) -> bool:
+        # The second half: a wall clock that was set back must not make it last.
+        return 0 < self._pause_ends - self._clock() <= PAUSE_SECONDS
 
     def remembered(self, serial: str) -> RSAPublicKey | None:
         """Return the key a message names when it is in memory; ask nobody."""
@@ -97,16 +110,15 @@ class KeyRing:
         if known is None:
             name = normal_serial(serial)
             known = self._fixed.get(name) or self._fetched.get(name)
-        return known.key if known else None
+        return known.key if known and known.may_sign(self._clock()) else None
 
     def add(self, keys: Keys | None) -> None:
-        """Take in keys by serial. The ones at hand stay, until they are well past their end."""
+        """Take in keys by serial, beside the ones at hand; those that are well past their end are left out."""
         if not keys:
             return
         news = {normal_serial(serial): _known(key) for serial, key in keys.items()}
         now = self._clock()
-        kept = {serial: known for serial, known in self._fetched.items() if known.ends + _GRACE_SECONDS > now}
-        self._fetched = {**kept, **news}
+        self._fetched = {serial: known for serial, known in {**self._fetched, **news}.items() if known.may_sign(now)}
 
     def encryption_key(self) -> tuple[str, RSAPublicKey]:
         """Return serial and key to encrypt for WeChat Pay with: the public key, else the newest certificate.

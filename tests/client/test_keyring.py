@@ -92,6 +92,99 @@ def test_an_old_key_stays_beside_the_new_ones_until_it_is_well_past_its_end():
     assert ring.find(OLD) is None
 
 
+LONG_AGO = {"begins": -400, "ends": -3}
+
+
+@pytest.mark.parametrize("way", ["add", "load", "refresh", "settings"])
+def test_a_certificate_that_ended_long_ago_proves_nothing_wherever_it_comes_from(way):
+    ended = {OLD: certificate("platform-old", OLD, **LONG_AGO)}
+    ring = {
+        "add": lambda: KeyRing(),
+        "load": lambda: KeyRing(load=lambda: ended),
+        "refresh": lambda: KeyRing(refresh=lambda: ended),
+        "settings": lambda: KeyRing(ended),
+    }[way]()
+    if way == "add":
+        ring.add(ended)
+    assert ring.find(OLD) is None
+    with pytest.raises(RequestNotSent):
+        ring.encryption_key()
+
+
+def test_a_certificate_proves_nothing_two_days_after_its_end_also_where_nothing_new_was_added():
+    now = [time.time()]
+    ring = KeyRing(clock=lambda: now[0])
+    ring.add({OLD: certificate("platform-old", OLD, begins=-30, ends=1)})
+    now[0] += 2 * 24 * 3600
+    assert ring.find(OLD)
+    now[0] += 2 * 24 * 3600
+    assert ring.find(OLD) is None
+
+
+# -- forged serials
+
+
+def counted(held, clock):
+    asked = []
+
+    def load():
+        asked.append("load")
+        return dict(held)
+
+    return asked, KeyRing(load=load, refresh=lambda: asked.append("refresh"), clock=clock)
+
+
+@pytest.mark.scenario("S13")
+def test_a_flood_of_forged_serials_is_answered_from_memory():
+    now = [time.time()]
+    asked, ring = counted({}, lambda: now[0])
+    for number in range(1000):
+        assert ring.find(f"{number:040X}") is None
+        now[0] += 0.001
+    assert asked == ["load", "refresh"]
+
+
+@pytest.mark.scenario("S13")
+def test_a_flood_of_forged_serials_takes_no_memory():
+    asked, ring = counted({}, time.time)
+    sizes = set()
+    for number in range(100):
+        ring.find(f"{number:040X}")
+        sizes.add(sum(len(value) for value in vars(ring).values() if hasattr(value, "__len__")))
+    assert sizes == {0}
+
+
+@pytest.mark.scenario("S13")
+def test_amid_a_flood_a_genuine_new_certificate_is_known_within_two_seconds():
+    now, held = [time.time()], {}
+    _, ring = counted(held, lambda: now[0])
+    ring.find("F" * 40)
+    held[NEW] = certificate("platform", NEW)
+    for number in range(21):
+        ring.find(f"{number:040X}")
+        if ring.find(NEW):
+            break
+        now[0] += 0.1
+    assert number <= 20 and ring.find(NEW)
+
+
+@pytest.mark.scenario("S13")
+def test_amid_a_flood_a_known_key_is_found_at_once():
+    now, held = [time.time()], {OLD: certificate("platform-old", OLD)}
+    asked, ring = counted(held, lambda: now[0])
+    ring.find("F" * 40)
+    assert ring.find(OLD) and asked == ["load", "refresh"]
+
+
+def test_a_clock_set_back_does_not_make_the_ring_deaf():
+    now = [time.time()]
+    asked, ring = counted({}, lambda: now[0])
+    ring.find("F" * 40)
+    now[0] -= 3600
+    ring.find("E" * 40)
+    assert asked == ["load", "refresh"] * 2
+
+
 def test_the_newest_valid_certificate_is_preferred():
     ring = KeyRing()
     ring.add({OLD: certificate("platform-old", OLD, ends=10), NEW: certificate("platform", NEW, ends=365)})
