@@ -10,7 +10,7 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,13 +25,14 @@ from .errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent, Sign
 from .identity import HOSTS, Identity
 from .keyring import KeyRing
 from .refusals import error_for
+from .secret import HIDDEN, private_values, unseen
 from .transport import Transport
 
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 1024 * 1024
 USER_AGENT = f"django-wxpay/{__version__} (Python {platform.python_version()})"
-_OPENID_IN_PATH = re.compile(r"/openid/[^/]+")
+_OPENID_IN_PATH = re.compile(r"(?<=/openid/)[^/]+")
 
 
 def serialise(body: Mapping[str, Any] | None) -> bytes:
@@ -93,6 +94,7 @@ class BaseClient:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.identity.mchid} at {self.transport.hosts[0]}>"
 
+    @unseen
     def request(
         self,
         method: str,
@@ -117,12 +119,13 @@ class BaseClient:
         """
         content = serialise(body)
         target = target_of(path, query)
+        private = private_values([body, query]) | set(_OPENID_IN_PATH.findall(path))
 
         def call() -> Answer:
             raw = self.exchange(method, target, content, wechatpay_serial=wechatpay_serial)
             if 200 <= raw.status < 300:
                 return self._proven(raw)
-            refusal = self.refusal(raw, absent=absent, business=business)
+            refusal = self.refusal(raw, absent=absent, business=business, private=private)
             if isinstance(refusal, APIError) and refusal.verified and refusal.means(*also):
                 return decode(raw)
             raise refusal
@@ -205,10 +208,17 @@ class BaseClient:
             f'serial_no="{identity.serial_no}",signature="{crypto.sign(identity.private_key, message)}"'
         )
 
-    def refusal(self, raw: RawAnswer, *, absent: tuple[str, ...] = (), business: tuple[str, ...] = ()) -> WxPayError:
+    def refusal(
+        self,
+        raw: RawAnswer,
+        *,
+        absent: tuple[str, ...] = (),
+        business: tuple[str, ...] = (),
+        private: Collection[str] = (),
+    ) -> WxPayError:
         """Return the error that an answer outside 2xx means, as `refusals.error_for` tells."""
         verified = self._is_proven(raw)
-        return error_for(raw, verified=verified, now=self.clock(), absent=absent, business=business)
+        return error_for(raw, verified=verified, now=self.clock(), absent=absent, business=business, private=private)
 
     def _is_proven(self, raw: RawAnswer) -> bool:
         if not signatures.are_present(raw.headers):
@@ -219,6 +229,7 @@ class BaseClient:
             return False
         return True
 
+    @unseen
     def encrypt_field(self, text: str) -> tuple[str, str]:
         """Return serial and base64 of a sensitive field; give the serial to `request`.
 
@@ -230,6 +241,7 @@ class BaseClient:
         except ValueError:
             raise InvalidField("The text is too long to encrypt (214 bytes at most).", field="text") from None
 
+    @unseen
     def decrypt_field(self, ciphertext: str) -> str:
         """Return the text of a sensitive field in an answer; DecryptionFailed when it is not for us."""
         return crypto.decrypt_field(self.identity.private_key, ciphertext)
@@ -240,7 +252,7 @@ class BaseClient:
 
     def log(self, method: str, target: str, outcome: str, request_id: str, seconds: float) -> None:
         """Write the one line of a call. The query is left out: it may name people."""
-        path = _OPENID_IN_PATH.sub("/openid/…", target.partition("?")[0])
+        path = _OPENID_IN_PATH.sub(HIDDEN, target.partition("?")[0])
         level = logging.INFO if outcome in ("200", "202", "204", "404") else logging.WARNING
         logger.log(
             level,

@@ -28,6 +28,7 @@ from .errors import (
     WxPayError,
 )
 from .refusals import NO_STATEMENT
+from .secret import Unseen
 from .statements import MAX_STATEMENT_BYTES, Statement, StatementRow, parse_statement
 
 __all__ = ["Bills", "DownloadedStatement", "Sink", "Statement", "StatementRow", "parse_statement"]
@@ -56,7 +57,7 @@ class DownloadedStatement:
     request_id: str
 
 
-class Bills:
+class Bills(Unseen):
     """The call for statements; `client.bills`."""
 
     def __init__(self, client: BaseClient) -> None:

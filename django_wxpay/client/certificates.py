@@ -18,6 +18,7 @@ from .base import BaseClient
 from .errors import MessageMalformed, OutcomeUnknown
 from .identity import Identity
 from .keyring import KeyRing, normal_serial
+from .secret import Unseen, unseen
 
 PATHS = {"global": "/v3/global/certificates", "mainland": "/v3/certificates"}
 
@@ -33,7 +34,7 @@ class DownloadedCertificate:
     certificate: x509.Certificate = field(repr=False)
 
 
-class Certificates:
+class Certificates(Unseen):
     """The call for platform certificates; `client.certificates`."""
 
     def __init__(self, client: BaseClient) -> None:
@@ -73,6 +74,7 @@ class Certificates:
         return found
 
 
+@unseen
 def open_item(identity: Identity, item: dict[str, Any]) -> DownloadedCertificate:
     """Return a certificate from an item of the list as sent, fresh or from a store.
 

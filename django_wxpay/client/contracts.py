@@ -11,6 +11,7 @@ from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField, OutcomeUnknown
 from .refusals import NO_CONTRACT
+from .secret import Unseen, unseen
 
 _ROOT = "/v3/global/papay/contracts"
 
@@ -24,7 +25,7 @@ CHANNELS = {
 }
 
 
-class Contracts:
+class Contracts(Unseen):
     """The calls about contracts; `client.contracts`."""
 
     def __init__(self, client: BaseClient) -> None:
@@ -109,6 +110,7 @@ class Contracts:
         return {**identity.appids(sub_appid=sub_appid), **identity.sub_number(sub_mchid)}
 
 
+@unseen
 def for_channel(
     channel: str, *, openid: str = "", user_client_ip: str = "", return_url: str = "", return_appid: str = ""
 ) -> dict[str, str]:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from . import pem
 from .errors import DecryptionFailed
+from .secret import Secret, unseen
 
 T = TypeVar("T")
 
@@ -30,25 +31,27 @@ _SHA256 = hashes.SHA256()
 _OAEP = OAEP(mgf=MGF1(algorithm=hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
 
 
-def private_key(key: str | bytes | RSAPrivateKey) -> RSAPrivateKey:
+@unseen
+def private_key(key: str | bytes | RSAPrivateKey | Secret[str] | Secret[bytes]) -> RSAPrivateKey:
     """Return a merchant's private key from its text or file, in any form people have it, or as it is when loaded.
 
     PKCS#8 or PKCS#1; PEM, also without its BEGIN and END lines, on one line or with ``\\n`` as two characters; DER.
     ValueError, without any part of the text, when it is no RSA private key; it says what it is instead.
     """
+    if isinstance(key, Secret):
+        key = key.reveal()
     if isinstance(key, RSAPrivateKey):
         return key
     loaded = _first(key, ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"), _load_private)
     if loaded is None:
         problem = pem.described(key)
-        key = ""  # the error must not carry it along in this frame
         raise ValueError(f"The private key is no unencrypted RSA private key: {problem}. Use apiclient_key.pem.")
     if not isinstance(loaded, RSAPrivateKey):
-        key = ""
         raise ValueError("The private key is not an RSA key; WeChat Pay signs with RSA.")
     return loaded
 
 
+@unseen
 def public_key(key: str | bytes | RSAPublicKey) -> RSAPublicKey:
     """Return a WeChat Pay public key, in any form as `private_key`, or as it is; ValueError when it is none."""
     if isinstance(key, RSAPublicKey):
@@ -56,19 +59,18 @@ def public_key(key: str | bytes | RSAPublicKey) -> RSAPublicKey:
     loaded = _first(key, ("PUBLIC KEY", "RSA PUBLIC KEY"), load_der_public_key)
     if loaded is None:
         problem = pem.described(key)
-        key = ""
         raise ValueError(f"The public key is no RSA public key: {problem}. Use pub_key.pem.")
     if not isinstance(loaded, RSAPublicKey):
         raise ValueError("The public key is not an RSA key; WeChat Pay signs with RSA.")
     return loaded
 
 
+@unseen
 def certificate(text: str | bytes) -> x509.Certificate:
     """Return an X.509 certificate, in any form as `private_key`; ValueError when it is none."""
     loaded = _first(text, ("CERTIFICATE",), x509.load_der_x509_certificate)
     if loaded is None:
         problem = pem.described(text)
-        text = ""
         raise ValueError(f"The certificate is none: {problem}.")
     return loaded
 

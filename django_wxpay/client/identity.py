@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from . import crypto, fields
 from .errors import InvalidField
+from .secret import Secret, revealed, unseen
 
 DIRECT = "direct"
 INSTITUTION = "institution"
@@ -23,10 +24,11 @@ class Identity:
 
     mode: ``direct``, or ``institution`` (alias ``partner``) for one that calls for sub-merchants; ``mchid``
     and ``appid`` are then the ``sp_mchid`` and ``sp_appid``. region: ``global`` or ``mainland``. private_key:
-    PEM text, or a loaded key; parsed once, here. apiv3_key_previous: also tried on notifications, while the
-    key is being changed. accept_language: the language of error messages.
+    its text, as `crypto.private_key` takes it, or a loaded key; parsed once, here. apiv3_key_previous: also tried
+    on notifications, while the key is being changed. accept_language: the language of error messages. Keys may be
+    given as a `Secret`; none is kept as text.
 
-    ValueError, naming the parameter, for what cannot be right. No secret shows in ``repr``.
+    ValueError, naming the parameter, for what cannot be right. No secret shows in ``repr``, nor in an error's frames.
     """
 
     mode: str
@@ -35,22 +37,21 @@ class Identity:
     appid: str
     serial_no: str
     private_key: RSAPrivateKey = field(repr=False)
-    apiv3_key: str = field(repr=False)
-    apiv3_key_previous: str = field(default="", repr=False)
+    sealing_keys: tuple[AESGCM, ...] = field(repr=False)
     accept_language: str = "en"
-    sealing_keys: tuple[AESGCM, ...] = field(init=False, repr=False)
 
+    @unseen
     def __init__(
         self,
         *,
         mchid: str,
         appid: str,
         serial_no: str,
-        private_key: str | bytes | RSAPrivateKey,
-        apiv3_key: str,
+        private_key: str | bytes | RSAPrivateKey | Secret[str] | Secret[bytes],
+        apiv3_key: str | Secret[str],
         mode: str = DIRECT,
         region: str = "global",
-        apiv3_key_previous: str = "",
+        apiv3_key_previous: str | Secret[str] = "",
         accept_language: str = "en",
     ) -> None:
         if mode not in _MODES:
@@ -70,10 +71,8 @@ class Identity:
             "appid": appid,
             "serial_no": serial_no,
             "private_key": crypto.private_key(private_key),
-            "apiv3_key": apiv3_key,
-            "apiv3_key_previous": apiv3_key_previous,
-            "accept_language": accept_language,
             "sealing_keys": tuple(sealing),
+            "accept_language": accept_language,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -111,9 +110,9 @@ class Identity:
         return {}
 
 
-def _sealing_key(name: str, key: str) -> AESGCM:
+def _sealing_key(name: str, key: str | Secret[str]) -> AESGCM:
     # The text never appears in the message: it would end in a log.
-    raw = key.encode()
+    raw = revealed(key).encode()
     if len(raw) != 32:
         raise ValueError(f"{name} must have exactly 32 bytes, not {len(raw)}.")
     return AESGCM(raw)

@@ -10,6 +10,7 @@ from . import crypto, signatures
 from .answers import read_object
 from .base import BaseClient
 from .errors import MessageMalformed
+from .secret import Unseen
 
 _ALGORITHM = "AEAD_AES_256_GCM"
 _NAME = re.compile(r"[!-~]{1,64}")
@@ -30,7 +31,7 @@ class Envelope(NamedTuple):
         return f"<Envelope {self.id} {self.event_type}>"
 
 
-class Notifications:
+class Notifications(Unseen):
     """What to do with a notification's headers and bytes; `client.notifications`. Sends nothing."""
 
     def __init__(self, client: BaseClient) -> None:

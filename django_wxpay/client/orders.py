@@ -12,8 +12,9 @@ from urllib.parse import quote
 from . import fields
 from .answers import Answer
 from .base import BaseClient
-from .errors import APIError, InvalidField, OutcomeUnknown, WxPayError
+from .errors import APIError, OutcomeUnknown
 from .refusals import NO_ORDER
+from .secret import Secret, Unseen, revealed
 
 _DEDUCTIONS = "/v3/global/papay/transactions"
 _PAYMENTS = "/v3/global/transactions"
@@ -23,7 +24,7 @@ AUTH_CODE_PREFIXES = frozenset({"10", "11", "12", "13", "14", "15"})
 LIMITS = ("no_credit",)
 
 
-class Orders:
+class Orders(Unseen):
     """The calls about orders; `client.orders`."""
 
     def __init__(self, client: BaseClient) -> None:
@@ -94,7 +95,7 @@ class Orders:
         self,
         *,
         out_trade_no: str,
-        auth_code: str,
+        auth_code: str | Secret[str],
         amount_total: int,
         currency: str,
         description: str,
@@ -122,7 +123,7 @@ class Orders:
         The payment code appears in no log and no error.
         """
         identity = self._client.identity
-        code = fields.auth_code("auth_code", auth_code, auth_code_prefixes)
+        code = fields.auth_code("auth_code", revealed(auth_code), auth_code_prefixes)
         body: dict[str, Any] = {
             **identity.numbers(sub_mchid=sub_mchid),
             **identity.appids(sub_appid=sub_appid),
@@ -147,9 +148,8 @@ class Orders:
         }
         try:
             return self._client.request("POST", f"{_QUICK_PAYMENTS}/pay", body=body, also=("USERPAYING",))
-        except WxPayError as error:
-            _forget(code, error)
-            if isinstance(error, APIError) and error.means("USERPAYING"):  # not proven: a query decides
+        except APIError as error:
+            if error.means("USERPAYING"):  # not proven: a query decides
                 raise OutcomeUnknown(
                     "The payer may be paying, says an unsigned answer. Query.",
                     code=error.code,
@@ -204,17 +204,6 @@ def _store(store_id: str, name: str, address: str) -> dict[str, str]:
         "name": fields.text("store_name", name, 256),
         "address": fields.text("store_address", address, 512),
     }
-
-
-def _forget(code: str, error: WxPayError) -> None:
-    """Take a payment code out of an error: WeChat Pay's messages and details may quote what was sent."""
-    if isinstance(error, InvalidField):
-        return
-    error.args = tuple(arg.replace(code, "…") if isinstance(arg, str) else arg for arg in error.args)
-    if isinstance(error, APIError):
-        error.message = error.message.replace(code, "…")
-        detail = error.detail if isinstance(error.detail, dict) else {}
-        error.detail = {name: detail[name] for name in ("field", "issue", "location") if name in detail}
 
 
 def _amount(total: int, currency: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField
 from .refusals import NO_REFUND
+from .secret import Unseen
 
 _ROOT = "/v3/global/refunds"
 SOURCES = ("REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS")
@@ -19,7 +20,7 @@ PAGE_SIZE = 20
 _MOST_PAGES = 50
 
 
-class Refunds:
+class Refunds(Unseen):
     """The calls about refunds; `client.refunds`."""
 
     def __init__(self, client: BaseClient) -> None:

@@ -6,10 +6,12 @@ the code decides where there is one that is known.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from .answers import RawAnswer, error_of, retry_after
 from .errors import APIError, NotFound, OutcomeUnknown, RateLimited, SetupError, WxPayError, normal_code
+from .secret import masked, masked_detail
 
 # What one call, and only this call, takes for "the very thing that was asked about is not there".
 NO_CONTRACT = ("CONTRACT_NOT_EXIST",)
@@ -35,14 +37,22 @@ _SETUP_STATUSES = (401, 405)
 
 
 def error_for(
-    raw: RawAnswer, *, verified: bool, now: float, absent: tuple[str, ...] = (), business: tuple[str, ...] = ()
+    raw: RawAnswer,
+    *,
+    verified: bool,
+    now: float,
+    absent: tuple[str, ...] = (),
+    business: tuple[str, ...] = (),
+    private: Collection[str] = (),
 ) -> WxPayError:
     """Return the error that an answer outside 2xx means: OutcomeUnknown, or one of APIError's kinds.
 
     absent: the codes that say, signed, that what was asked about is not there. business: codes that speak of the
-    contract or the order here, although elsewhere they mean that our set-up is wrong.
+    contract or the order here, although elsewhere they mean that our set-up is wrong. private: what the request said
+    about the payer; message and detail do not repeat it.
     """
     code, message, detail = error_of(raw)
+    message, detail = masked(message, private), masked_detail(detail, private)
     known: dict[str, Any] = {"code": code, "status": raw.status, "request_id": raw.request_id}
     normal = normal_code(code)
     if not 400 <= raw.status < 500 or normal in _UNDECIDED:

@@ -11,6 +11,7 @@ from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField, NotFound
 from .refusals import NO_SETTLEMENT
+from .secret import Unseen
 
 _PATH = "/v3/global/settle/settlements"
 SETTLED = "SETTLED"
@@ -21,7 +22,7 @@ _LARGEST_PAGE = 30
 _MOST_PAGES = 10_000
 
 
-class Settlements:
+class Settlements(Unseen):
     """The call about settlements; `client.settlements`."""
 
     def __init__(self, client: BaseClient) -> None:

@@ -16,6 +16,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, address="127.0.0.1", port=0):
         self.connections = []
         self.received = []
+        self.stop = threading.Event()
         super().__init__((address, port), Handler)
 
     @property
