@@ -46,8 +46,8 @@ class KeyStore:
         merchant = conf.merchant(alias)
         if not _win_refresh(merchant):
             return None
-        last_moment = timezone.now() + timedelta(seconds=QUICK_SECONDS)
-        client = conf.quick_client(alias, QUICK_SECONDS).before(last_moment)
+        client = conf.quick_client(alias, QUICK_SECONDS)
+        client = client.before(timezone.now() + timedelta(seconds=QUICK_SECONDS))
         try:
             return _download(merchant, client)
         except WxPayError as error:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from django_wxpay.client import keyring
 from django_wxpay.engine import operations, polling, transactions
 from django_wxpay.models import Order
 from django_wxpay.models.base import WireObjectQuerySet
@@ -31,6 +32,7 @@ def _old_state(put):
 def _refresh_window(put):
     """At most one refresh of certificates a minute: not any more."""
     put(certificates, "_win_refresh", lambda merchant: True)
+    put(keyring, "PAUSE_SECONDS", 0.0)
 
 
 def _refund_cap(put):
