@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
-from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -19,6 +18,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from ..client.errors import WxPayError
+from ..engine import transactions
 from . import outcomes, tokens
 from .base import ReadOnlyAdmin, change_url, link_to
 from .outcomes import Done
@@ -102,7 +102,7 @@ class StaffActionsAdmin(ReadOnlyAdmin):
     staff_actions: tuple[StaffAction, ...] = ()
 
     def get_urls(self):
-        """Each ask's pages, outside of transactions whatever ATOMIC_REQUESTS says: services send in none."""
+        """Each action's pages, outside of transactions whatever ATOMIC_REQUESTS says: services send in none."""
         own = []
         for action in self.staff_actions:
             own.append(self._path(f"<path:object_id>/{action.name}/", self._page(action), action.name))
@@ -111,7 +111,7 @@ class StaffActionsAdmin(ReadOnlyAdmin):
         return own + super().get_urls()
 
     def _path(self, route, view, name):
-        wrapped = transaction.non_atomic_requests(self.admin_site.admin_view(view))
+        wrapped = transactions.outside(self.admin_site.admin_view(view))
         return path(route, wrapped, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}")
 
     def _page(self, action):

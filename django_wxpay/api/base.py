@@ -1,6 +1,5 @@
 """What the customers' endpoints share."""
 
-from django.db import transaction
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
@@ -10,6 +9,7 @@ from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.viewsets import GenericViewSet
 
+from ..engine import transactions
 from . import errors, permissions
 
 
@@ -40,7 +40,7 @@ class ErrorSerializer(serializers.Serializer):
 
 
 # Services open transactions of their own, and refuse to speak to WeChat Pay inside another.
-@method_decorator(transaction.non_atomic_requests, name="dispatch")
+@method_decorator(transactions.outside, name="dispatch")
 class CustomerViewSet(GenericViewSet):
     """JSON in and out, for people who are signed in, in the shop's way, and see only their own rows."""
 

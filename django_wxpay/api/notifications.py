@@ -3,7 +3,7 @@
 import logging
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse, JsonResponse, UnreadablePostError
 from django.http.request import RawPostDataException
 from rest_framework.exceptions import APIException
@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from .. import conf
 from ..client.errors import DecryptionFailed, MessageMalformed, SignatureInvalid
+from ..engine import transactions
 from ..exceptions import ProcessingFailed, WrongMerchant
 from ..services import notifications
 from .refusals import RefusalLog
@@ -93,7 +94,7 @@ class NotificationView(APIView):
 
     @classmethod
     def as_view(cls, **initkwargs):
-        return transaction.non_atomic_requests(super().as_view(**initkwargs))
+        return transactions.outside(super().as_view(**initkwargs))
 
     def initial(self, request, *args, **kwargs):
         """Look at nothing: the signature decides."""

@@ -1,38 +1,37 @@
 """What does not fit: written once per object and kind while open, ended by a person."""
 
-from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
 from ..client.texts import clean
 from ..exceptions import NotAllowedNow
 from ..models import Discrepancy, Source
-from . import transitions
+from . import transactions, transitions
 
 LONGEST = 2000  # characters of a side: people compare them
 
 
-@transaction.atomic
 def record(kind, row, *, ours="", theirs="", about=None):
     """Note that something does not fit `row`; the same again only counts. Joins the caller's transaction."""
     about = about or row.subject
     key = f"{about}:{row.pk}:{kind}"
-    found, created = Discrepancy.objects.get_or_create(
-        open_key=key,
-        defaults={
-            "merchant": row.merchant,
-            "kind": kind,
-            "about": about,
-            "object_id": row.pk,
-            "number": clean(str(getattr(row, "number", "") or ""), 64),
-            "ours": clean(ours, LONGEST),
-            "theirs": clean(theirs, LONGEST),
-        },
-    )
-    if created:
-        transitions.record(found, "", source=Source.COMPARISON)
-    else:
-        Discrepancy.objects.filter(pk=found.pk).update(seen=F("seen") + 1)
+    with transactions.atomic():
+        found, created = Discrepancy.objects.get_or_create(
+            open_key=key,
+            defaults={
+                "merchant": row.merchant,
+                "kind": kind,
+                "about": about,
+                "object_id": row.pk,
+                "number": clean(str(getattr(row, "number", "") or ""), 64),
+                "ours": clean(ours, LONGEST),
+                "theirs": clean(theirs, LONGEST),
+            },
+        )
+        if created:
+            transitions.record(found, "", source=Source.COMPARISON)
+        else:
+            Discrepancy.objects.filter(pk=found.pk).update(seen=F("seen") + 1)
     return found
 
 
@@ -49,7 +48,7 @@ def ignore(discrepancy, *, by, note):
 def _end(discrepancy, state, by, note):
     if not note.strip():
         raise ValueError("A note is required: the next reader wants to know why.")
-    with transaction.atomic():
+    with transactions.atomic():
         ended = Discrepancy.objects.filter(pk=discrepancy.pk, state=Discrepancy.State.OPEN).update(
             state=state, open_key=None, resolved_by=by, resolved_at=timezone.now(), resolution=note[:512]
         )

@@ -11,7 +11,7 @@ Each kind is a `commands.Command`; how one ends is in `outcomes`. The life of an
 import logging
 from datetime import timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -40,7 +40,7 @@ def plan(row, action, fields, *, reference=None, by=None, supersede=()):
     remote.merchant_of(row)  # of that number, and of a region that has the product: else nothing is written down
     refuse_if_pending(row, supersede)
     try:
-        with transaction.atomic():
+        with transactions.atomic():
             operation = Operation.objects.create(
                 merchant=row.merchant,
                 mchid=row.mchid,

@@ -11,7 +11,8 @@ import threading
 import time
 
 from celery import current_app
-from django.db import transaction
+
+from . import transactions
 
 logger = logging.getLogger(__name__)
 QUIET_SECONDS = 30  # after a broker's failure nobody tries it again so soon
@@ -32,7 +33,7 @@ def after_commit(task, unless=None):
 
     unless: asked then; when true, nothing is queued.
     """
-    transaction.on_commit(lambda: _hint(task, unless), robust=True)
+    transactions.on_commit(lambda: _hint(task, unless))
 
 
 def _hint(task, unless):

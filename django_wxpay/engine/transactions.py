@@ -3,13 +3,36 @@
 import random
 import time
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connections, router, transaction
 
 from ..exceptions import CalledInTransaction
+from ..models import Operation
 
 TRIES = 3
 # PostgreSQL: serialization failure, deadlock, lock wait timeout. MariaDB/MySQL: lock wait timeout, deadlock.
 REPEATABLE = {"40001", "40P01", "55P03", 1205, 1213}
+
+
+def alias():
+    """The database that our rows are written to, and read from: what the shop's routers name for `Operation`."""
+    return router.db_for_write(Operation)
+
+
+def atomic(**options):
+    """`transaction.atomic` on the database of our rows."""
+    return transaction.atomic(using=alias(), **options)
+
+
+def on_commit(call):
+    """`transaction.on_commit` on the database of our rows; what `call` raises is logged."""
+    transaction.on_commit(call, using=alias(), robust=True)
+
+
+def outside(view):
+    """A view that ATOMIC_REQUESTS leaves alone, on every database: services send in no transaction."""
+    for name in connections:
+        view = transaction.non_atomic_requests(using=name)(view)
+    return view
 
 
 def run(work, *, use="the plan_… half of this service"):
@@ -28,15 +51,19 @@ def run(work, *, use="the plan_… half of this service"):
 
 
 def refuse_inside(use):
-    """Raise CalledInTransaction, naming `use`, inside an open transaction (a test case's own does not count)."""
-    blocks = connection.atomic_blocks
-    if blocks and not blocks[-1]._from_testcase:
-        raise CalledInTransaction(use)
+    """Raise CalledInTransaction, naming `use`, inside an open transaction (a test case's own does not count).
+
+    On any database: what a shop rolls back elsewhere would not undo what WeChat Pay has done.
+    """
+    for connection in connections.all(initialized_only=True):
+        blocks = connection.atomic_blocks
+        if blocks and not blocks[-1]._from_testcase:
+            raise CalledInTransaction(use)
 
 
 def _run_once(work, use):
     refuse_inside(use)
-    with transaction.atomic(durable=True):
+    with atomic(durable=True):
         return work()
 
 

@@ -3,13 +3,12 @@
 import logging
 from datetime import timedelta
 
-from django.db import transaction
 from django.utils import timezone
 
 from .. import conf, signals
 from ..client.texts import clean
 from ..models import SUBJECTS, Discrepancy, Transition
-from . import failures, queue, registry
+from . import failures, queue, registry, transactions
 
 logger = logging.getLogger(__name__)
 ALL_SIGNALS = [value for value in vars(signals).values() if isinstance(value, signals.Signal)]
@@ -57,7 +56,7 @@ def _deliver_next(**only):
     """
     failing = None
     try:
-        with transaction.atomic(durable=True):
+        with transactions.atomic(durable=True):
             turn = Transition.objects.deliverable().filter(**only).order_by("deliver_after", "pk")
             failing = transition = turn.select_for_update(skip_locked=True).first()
             if transition is None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -29,7 +29,25 @@ class Source(models.TextChoices):
     COMPARISON = "COMPARISON", _("comparison")
 
 
-class WireObjectQuerySet(models.QuerySet):
+class TrueQuerySet(models.QuerySet):
+    """Reads where it writes, whatever a router says of reading: a replica that lags behind would have us pay twice."""
+
+    @property
+    def db(self):
+        return self._db or router.db_for_write(self.model, **self._hints)
+
+
+class Remembered(models.Model):
+    """What all our models have in common: also what relations lead to is read where it is written."""
+
+    objects = TrueQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        base_manager_name = "objects"
+
+
+class WireObjectQuerySet(TrueQuerySet):
     def open(self):
         """Rows whose story has not ended."""
         return self.exclude(state__in=self.model.FINAL)
@@ -39,7 +57,7 @@ class WireObjectQuerySet(models.QuerySet):
         return self.filter(next_poll_at__lte=now or timezone.now())
 
 
-class WireObject(models.Model):
+class WireObject(Remembered):
     """An object of a merchant. `state` is WeChat Pay's own word, or ours where it has none yet."""
 
     merchant = models.CharField(_("merchant"), max_length=32, help_text=_("Alias in the settings."))
@@ -63,7 +81,7 @@ class WireObject(models.Model):
     EARLIER: dict[Any, frozenset[Any]] = {}  # state -> states that only repeat an earlier part of its story
     operation = None  # what a service wrote down for this row just now; None when it was asked before
 
-    class Meta:
+    class Meta(Remembered.Meta):
         abstract = True
 
     @property

@@ -7,6 +7,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .base import Remembered, TrueQuerySet
+
 STORAGE = "wxpay_bills"
 
 
@@ -19,13 +21,13 @@ def bill_path(bill: Bill, filename: str) -> str:
     return f"wxpay/bills/{bill.mchid}/{filename}"
 
 
-class BillQuerySet(models.QuerySet):
+class BillQuerySet(TrueQuerySet):
     def due(self, now: datetime | None = None) -> BillQuerySet:
         """Bills that are still to be fetched and whose time has come."""
         return self.filter(next_try_at__lte=now or timezone.now())
 
 
-class Bill(models.Model):
+class Bill(Remembered):
     """The file of one China day, gzipped as it is kept. `next_try_at` is NULL once nothing is to be fetched.
 
     Source: APIv3 manual, "Download reconciliation file", GET /v3/global/statements.

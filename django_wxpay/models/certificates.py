@@ -1,8 +1,10 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .base import Remembered
 
-class PlatformCertificate(models.Model):
+
+class PlatformCertificate(Remembered):
     """A platform certificate as WeChat Pay sent it: still encrypted, decrypted with the APIv3 key when loaded."""
 
     merchant = models.CharField(_("merchant"), max_length=32)
@@ -23,7 +25,7 @@ class PlatformCertificate(models.Model):
         return self.serial_no
 
 
-class MerchantState(models.Model):
+class MerchantState(Remembered):
     """What all processes must agree on about a merchant: who may fetch certificates or settlements, how slow to be."""
 
     class Reason(models.TextChoices):

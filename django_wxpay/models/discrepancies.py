@@ -3,8 +3,10 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .base import Remembered
 
-class Discrepancy(models.Model):
+
+class Discrepancy(Remembered):
     """What does not fit. Open until a person says how it was resolved; one open row per object and kind."""
 
     subject = "discrepancy"

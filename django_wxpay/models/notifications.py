@@ -2,16 +2,16 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .base import Outcome
+from .base import Outcome, Remembered, TrueQuerySet
 
 
-class NotificationQuerySet(models.QuerySet):
+class NotificationQuerySet(TrueQuerySet):
     def due(self, now=None):
         states = (Notification.State.WAITING, Notification.State.FAILED)
         return self.filter(state__in=states, next_try_at__lte=now or timezone.now())
 
 
-class Notification(models.Model):
+class Notification(Remembered):
     """A genuine message from WeChat Pay, kept as it came (still encrypted).
 
     It names its object by `subject` and the merchant's own `number` in the message rather than by our key: the row

@@ -4,6 +4,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .base import Remembered, TrueQuerySet
+
 
 class Action(models.TextChoices):
     SIGN = "SIGN", _("open a signing session")
@@ -14,7 +16,7 @@ class Action(models.TextChoices):
     REFUND = "REFUND", _("refund")
 
 
-class OperationQuerySet(models.QuerySet):
+class OperationQuerySet(TrueQuerySet):
     def of(self, row):
         return self.filter(subject=row.subject, object_id=row.pk)
 
@@ -28,7 +30,7 @@ class OperationQuerySet(models.QuerySet):
         return self.open().filter(free, next_try_at__lte=now)
 
 
-class Operation(models.Model):
+class Operation(Remembered):
     """What we ask of WeChat Pay and that changes the world. Written before it is sent, one row per ask.
 
     `fields` are the business fields as sent, so that a repeat is the same request; never a payment code.

@@ -2,8 +2,10 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .base import Remembered
 
-class Settlement(models.Model):
+
+class Settlement(Remembered):
     """Money credited, or still to be credited, to the merchant. Amounts are minor units of `currency`.
 
     `key` is what identifies a record in WeChat Pay's list. A payout is known by its `batch_id`, with wallet, currency

@@ -4,10 +4,10 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .base import Source
+from .base import Remembered, Source, TrueQuerySet
 
 
-class TransitionQuerySet(models.QuerySet):
+class TransitionQuerySet(TrueQuerySet):
     def of(self, row):
         return self.filter(subject=row.subject, object_id=row.pk)
 
@@ -25,7 +25,7 @@ class TransitionQuerySet(models.QuerySet):
         return self.undelivered().filter(~Exists(earlier), deliver_after__lte=now or timezone.now())
 
 
-class Transition(models.Model):
+class Transition(Remembered):
     """What became true, and the outbox from which the shop's receivers hear of it, in order per object.
 
     `deliver_after` is NULL once delivered, and while parked after too many failures.

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from .. import conf, signals
@@ -69,7 +69,7 @@ def plan_signing(
     now = timezone.now()
     expired_time = now + timedelta(seconds=expires_in_seconds or conf.setting("SESSION_EXPIRES_SECONDS"))
     try:
-        with transaction.atomic():
+        with transactions.atomic():
             if known := _asked_as(config, reference, wanted):
                 return known
             contract = Contract.objects.create(
@@ -280,7 +280,7 @@ def plan_termination(contract, *, note="", reference=None, by=None):
     """
     note = note or DEFAULT_NOTE
     fields.text("termination_note", note, 256)
-    with transaction.atomic():
+    with transactions.atomic():
         row = Contract.objects.select_for_update().get(pk=contract.pk)
         if operations.asked_before(row, Action.TERMINATE, reference):
             return row

@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from .. import conf, signals
@@ -44,7 +44,7 @@ def plan_refund(order, *, amount, reference, reason="", source="", by=None):
     fields.choice("source", source, tuple(Refund.FundSource.values), required=False)
     wanted = {"amount": amount, "reason": reason, "source": source}
     try:
-        with transaction.atomic():
+        with transactions.atomic():
             locked = Order.objects.select_for_update().get(pk=order.pk)
             if known := _asked_as(locked, reference, wanted):
                 return known

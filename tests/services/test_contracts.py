@@ -1,11 +1,10 @@
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, NotFound, OutcomeUnknown
-from django_wxpay.engine import operations
+from django_wxpay.engine import operations, transactions
 from django_wxpay.exceptions import (
     CalledInTransaction,
     ContractNotSigned,
@@ -68,9 +67,9 @@ def test_bad_input_is_refused_before_anything_is_written(wxpay_sandbox, field, v
 
 @pytest.mark.scenario("S29")
 def test_signing_inside_a_transaction_is_refused_and_its_planned_half_works(wxpay_sandbox):
-    with pytest.raises(CalledInTransaction, match="plan_signing"), transaction.atomic():
+    with pytest.raises(CalledInTransaction, match="plan_signing"), transactions.atomic():
         contracts.sign(**ASKED)
-    with transaction.atomic():
+    with transactions.atomic():
         contract = contracts.plan_signing(**ASKED)
     assert contract.launch_params() is None
     operations.send_due()

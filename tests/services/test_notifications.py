@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_wxpay.client import crypto, signatures
 from django_wxpay.client.errors import OutcomeUnknown, SignatureInvalid
-from django_wxpay.engine import timeline
+from django_wxpay.engine import timeline, transactions
 from django_wxpay.exceptions import ProcessingFailed, WrongMerchant
 from django_wxpay.models import Contract, Discrepancy, Notification, Order, Refund, Transition
 from django_wxpay.services import contracts, notifications, orders, refunds
@@ -602,7 +602,7 @@ def test_an_envelope_with_less_or_odder_fields_is_processed(wxpay_sandbox, fault
 
 @pytest.mark.scenario("S26")
 def test_a_bug_while_applying_keeps_the_message_and_the_next_repeat_processes_it(wxpay_sandbox, pending):
-    with connection.execute_wrapper(breaking('INTO "django_wxpay_transition"')):
+    with connections[transactions.alias()].execute_wrapper(breaking('INTO "django_wxpay_transition"')):
         with pytest.raises(ProcessingFailed, match="ZeroDivisionError"):
             pending.letter.receive()
         assert pending.letter.post().status_code == 500
@@ -630,11 +630,14 @@ def breaking(part, error=ZeroDivisionError):
 
 @pytest.mark.scenario("S26")
 def test_a_failed_message_is_processed_by_the_worker_when_nobody_repeats_it(wxpay_sandbox, pending):
-    with connection.execute_wrapper(breaking("INTO django_wxpay_transition")), pytest.raises(ProcessingFailed):
+    with (
+        connections[transactions.alias()].execute_wrapper(breaking("INTO django_wxpay_transition")),
+        pytest.raises(ProcessingFailed),
+    ):
         pending.letter.receive()
     assert notifications.retry_due() == 0
     with time_machine.travel(timezone.now() + timedelta(seconds=10)):
-        with connection.execute_wrapper(breaking("INTO django_wxpay_transition")):
+        with connections[transactions.alias()].execute_wrapper(breaking("INTO django_wxpay_transition")):
             assert notifications.retry_due() == 1
         assert Notification.objects.get().state == "FAILED"
     with time_machine.travel(timezone.now() + timedelta(seconds=60)):
@@ -683,10 +686,10 @@ def statements(queries):
 def test_a_first_delivery_takes_six_statements_and_a_repeat_four(wxpay_sandbox):
     order = unknown_payment(wxpay_sandbox)
     letter = catch(wxpay_sandbox)[-1]
-    with CaptureQueriesContext(connection) as first:
+    with CaptureQueriesContext(connections[transactions.alias()]) as first:
         letter.post()
     assert state_of(order) == "SUCCESS"
-    with CaptureQueriesContext(connection) as repeat:
+    with CaptureQueriesContext(connections[transactions.alias()]) as repeat:
         letter.post()
     assert Notification.objects.get(event_type="TRANSACTION.SUCCESS").attempts == 2
     assert len(first) <= 6, statements(first)
@@ -695,11 +698,11 @@ def test_a_first_delivery_takes_six_statements_and_a_repeat_four(wxpay_sandbox):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_signing_takes_six_statements_and_a_known_fact_no_more(wxpay_sandbox, pending):
-    with CaptureQueriesContext(connection) as first:
+    with CaptureQueriesContext(connections[transactions.alias()]) as first:
         pending.letter.post()
     assert state_of(pending) == "SIGNED"
     second = write(wxpay_sandbox, "PAPAY.SIGN", told_of_contract(pending), original_type="papay")
-    with CaptureQueriesContext(connection) as known:
+    with CaptureQueriesContext(connections[transactions.alias()]) as known:
         second.post()
     assert Notification.objects.order_by("pk").last().outcome == "SAME"
     assert len(first) <= 6, statements(first)

@@ -1,12 +1,11 @@
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
 from django_wxpay.conf import merchant
-from django_wxpay.engine import operations, registry, remote
+from django_wxpay.engine import operations, registry, remote, transactions
 from django_wxpay.engine.facts import Fact
 from django_wxpay.exceptions import (
     CalledInTransaction,
@@ -64,10 +63,10 @@ def test_a_reused_reference_is_refused_and_names_what_differs(wxpay_sandbox, con
 
 @pytest.mark.scenario("S29")
 def test_a_deduction_inside_a_transaction_is_refused_and_its_planned_half_works(wxpay_sandbox, contract):
-    with pytest.raises(CalledInTransaction, match="plan_deduction"), transaction.atomic():
+    with pytest.raises(CalledInTransaction, match="plan_deduction"), transactions.atomic():
         orders.deduct(contract, **ASKED)
     assert not Order.objects.exists()
-    with transaction.atomic():
+    with transactions.atomic():
         order = orders.plan_deduction(contract, **ASKED)
     assert order.state == "CREATED"
     assert deductions_sent(wxpay_sandbox) == 0
@@ -84,7 +83,7 @@ def test_without_the_reference_two_calls_would_be_two_charges(wxpay_sandbox, con
 
 
 def test_what_is_planned_and_rolled_back_is_never_sent(wxpay_sandbox, contract):
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with pytest.raises(ZeroDivisionError), transactions.atomic():
         orders.plan_deduction(contract, **ASKED)
         raise ZeroDivisionError
     operations.send_due()
@@ -366,7 +365,7 @@ def test_a_query_begun_before_the_reversal_changes_nothing(wxpay_sandbox, contra
         answer = registry.product_of(order).query(client, order)
     begun_at = timezone.now()
     Order.objects.update(state="REVOKED", state_at=timezone.now())
-    with transaction.atomic():
+    with transactions.atomic():
         applied = orders.apply_order(Fact(merchant("default"), answer.data, Source.QUERY, begun_at=begun_at))
     assert applied.outcome == "STALE"
     order.refresh_from_db()

@@ -1,11 +1,10 @@
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited
-from django_wxpay.engine import operations
+from django_wxpay.engine import operations, transactions
 from django_wxpay.exceptions import (
     CalledInTransaction,
     NotAllowedNow,
@@ -78,11 +77,11 @@ def test_a_reused_reference_with_another_amount_is_refused(wxpay_sandbox, order)
 
 @pytest.mark.scenario("S29")
 def test_a_refund_inside_a_transaction_is_refused_and_its_planned_half_works(wxpay_sandbox, order):
-    with pytest.raises(CalledInTransaction, match="plan_refund"), transaction.atomic():
+    with pytest.raises(CalledInTransaction, match="plan_refund"), transactions.atomic():
         refunds.create(order, amount=1000, reference="r-1")
     order.refresh_from_db()
     assert order.refund_reserved == 0
-    with transaction.atomic():
+    with transactions.atomic():
         refund = refunds.plan_refund(order, amount=1000, reference="r-1")
     operations.send_due()
     refund.refresh_from_db()

@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from ... import conf
 from ...client import fields
-from ...engine import commands, operations, outcomes, polling, registry, remote
+from ...engine import commands, operations, outcomes, polling, registry, remote, transactions
 from ...engine.numbers import new_number
 from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
 from ...models import Action, Contract, Operation, Order
@@ -42,7 +42,7 @@ def plan_deduction(contract, *, amount, currency, description, reference, attach
         "attach": attach,
     }  # fmt: skip
     try:
-        with transaction.atomic():
+        with transactions.atomic():
             locked = Contract.objects.select_for_update().get(pk=contract.pk)
             if known := _asked_as(locked, reference, wanted):
                 return known
@@ -72,7 +72,7 @@ def plan_retry(order, *, by=None):
     Returns the new `Order` (CREATED, attempt + 1), or the latest attempt when one was planned already. Joins the
     caller's transaction; nothing is sent here. Raises OrderPaid, OrderNotDead, ContractNotSigned, OperationPending.
     """
-    with transaction.atomic():
+    with transactions.atomic():
         contract = Contract.objects.select_for_update().get(pk=order.contract_id)
         attempts = Order.objects.select_for_update().filter(mchid=order.mchid, reference=order.reference)
         latest = attempts.order_by("-attempt").first()
@@ -168,7 +168,7 @@ class Deduct(Charge):
 
     def refused(self, row, error, operation):
         if error.means(*CONTRACT_GONE):
-            transaction.on_commit(lambda: polling.plan_query(row.contract), robust=True)
+            transactions.on_commit(lambda: polling.plan_query(row.contract))
         return super().refused(row, error, operation)
 
 

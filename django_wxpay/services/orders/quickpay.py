@@ -10,7 +10,7 @@ import logging
 import time
 from datetime import timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -96,7 +96,7 @@ def _plan_payment(
     }  # fmt: skip
     now = timezone.now()
     try:
-        with transaction.atomic():
+        with transactions.atomic():
             if known := _asked_as(config, reference, wanted):
                 return known
             order = Order.objects.create(

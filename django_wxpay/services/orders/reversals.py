@@ -4,7 +4,6 @@ import logging
 from datetime import timedelta
 from functools import partial
 
-from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
@@ -28,7 +27,7 @@ def plan_reversal(order, *, reference=None, by=None):
     and its reversal. Returns the `Order`, with nothing planned when it is proved dead already. Joins
     the caller's transaction; nothing is sent here. Raises OrderPaid (refund it), OperationPending.
     """
-    with transaction.atomic():
+    with transactions.atomic():
         row = Order.objects.select_for_update().get(pk=order.pk)
         if operations.asked_before(row, Action.REVERSE, reference) or row.state in PROVED_DEAD:
             return row
