@@ -54,6 +54,7 @@ ERRORS = {
     "other_day": "the rows are of another day, rightly hashed",
     "early_refunds": "refunds tell an earlier day, as that of their payment",
     "odd_currency": "the currency is no code in use",
+    "nul_in_heading": "the name of a column that matters holds a NUL",
     "creating": "400 STATEMENT_CREATING",
     "none": "400 NO_STATEMENT_EXIST although there were payments",
 }
@@ -121,6 +122,8 @@ class Statements:
         header = ENGLISH if error == "english_header" else CHINESE
         if error == "unknown_header":
             header = [*CHINESE[:26], *(f"column {position}" for position in range(27, 39))]
+        if error == "nul_in_heading":
+            header = ["\0" + header[0], *header[1:-1]]
         end = "\r\n" if error == "crlf" else "\n"
         yield (BOM if error == "bom" else "") + ",".join(_rearranged(header, error, "新列")) + end
         count = fabricated

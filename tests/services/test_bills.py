@@ -259,6 +259,15 @@ def test_an_amount_that_cannot_be_compared_is_found_before_anything_is_kept(wxpa
     assert files(kept_in) == []
 
 
+@pytest.mark.scenario("S58")
+def test_a_reason_that_quotes_what_no_database_takes_is_kept_without_it(wxpay_sandbox):
+    want(wxpay_sandbox, rows=3, error="nul_in_heading")
+    bill = bills.download_statement(YESTERDAY)
+    assert "not understood: " in bill.error and "\0" not in bill.error
+    bill.refresh_from_db()
+    assert (bill.state, bool(bill.next_try_at)) == ("FAILED", True)
+
+
 def due_bill(**values):
     values = {
         "merchant": "default", "mchid": conf.merchant("default").mchid, "bill_date": YESTERDAY,
