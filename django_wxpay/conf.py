@@ -137,6 +137,13 @@ class Merchant:
             )
         return str(code)
 
+    @property
+    def send_seconds(self) -> float:
+        """How long after its claim a request may leave; the rest of `request_seconds` is for its answer and its way."""
+        hosts = 1 + len(self.options["BACKUP_HOSTS"])
+        connecting: float = self.options["CONNECT_TIMEOUT_SECONDS"] * hosts
+        return SLACK_SECONDS / 2 + connecting
+
     def sub_of(self, sub_mchid: str | None, sub_appid: str | None) -> tuple[str, str]:
         """The sub-merchant of a call: as given, else the configured default; ('', '') in direct mode.
 

@@ -79,6 +79,7 @@ def later():
                 next_try_at=now,
                 leased_until=None,
                 sent_at=operation.sent_at and operation.sent_at - past,
+                busy_until=operation.busy_until and operation.busy_until - past,
                 created_at=operation.created_at - past,
             )
         return operations.send_due()

@@ -1,6 +1,6 @@
 """What we ask of WeChat Pay: written down first, sent once, its outcome recorded, its doubts resolved by queries.
 
-Each kind is a `commands.Command`; how one ends is in `outcomes`. The life of an operation:
+Each kind is a `commands.Command`; who may send it is in `holds`, how it ends in `outcomes`. The life of an operation:
 
     PLANNED ── send ──► SENT ── verified 2xx ──► DONE
        ▲                 ├───── verified 4xx ──► REFUSED
@@ -8,64 +8,99 @@ Each kind is a `commands.Command`; how one ends is in `outcomes`. The life of an
                          └───── no proof ──────► UNKNOWN ── query ──► DONE, REFUSED, or sent again with the same fields
 """
 
+from __future__ import annotations
+
 import logging
-from datetime import timedelta
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NoReturn, TypeVar
 
 from django.db import IntegrityError
-from django.db.models import F, Q
 from django.utils import timezone
 
-from .. import conf
-from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent, WxPayError
+from ..client.answers import Answer
+from ..client.errors import (
+    APIError,
+    InvalidField,
+    OutcomeUnknown,
+    RateLimited,
+    RequestNotSent,
+    SetupError,
+    WxPayError,
+)
 from ..exceptions import OperationPending, ReferenceReused
 from ..models import Operation, Outcome
-from . import failures, outcomes, queries, queue, remote, transactions
-from .commands import row_of
+from . import failures, holds, outcomes, queries, queue, remote, transactions
+from .commands import Command, row_if_there, row_of
 from .facts import Fact
+from .outcomes import end
 from .registry import COMMANDS
+
+__all__ = [
+    "advance",
+    "asked_before",
+    "carry_out",
+    "end",
+    "plan",
+    "refuse_if_pending",
+    "refuse_reuse",
+    "send",
+    "send_due",
+]
 
 logger = logging.getLogger(__name__)
 State = Operation.State
+SETUP_PAUSE = timedelta(minutes=5)  # people must mend it: asking sooner would only repeat the error
+Row = TypeVar("Row")
 
 
 # Writing down
 
 
-def plan(row, action, fields, *, reference=None, by=None, supersede=()):
+def plan(
+    row: Row,
+    action: str,
+    fields: Mapping[str, Any],
+    *,
+    reference: str | None = None,
+    by: Any = None,
+    supersede: Collection[str] = (),
+) -> Row:
     """Write down what will be asked, as `row.operation`. Joins the caller's transaction, which holds the row's lock.
 
-    supersede: actions whose open operation gives way to this one, once no request of it can be under way.
+    supersede: actions whose operation gives way to this one, once no request of it can be under way.
     Raises OperationPending when something else is open for this row.
     """
-    remote.merchant_of(row)  # of that number, and of a region that has the product: else nothing is written down
-    refuse_if_pending(row, supersede)
+    known: Any = row
+    remote.merchant_of(known)  # of that number, and of a region that has the product: else nothing is written down
+    refuse_if_pending(known, supersede)
     try:
         with transactions.atomic():
             operation = Operation.objects.create(
-                merchant=row.merchant,
-                mchid=row.mchid,
-                subject=row.subject,
-                object_id=row.pk,
+                merchant=known.merchant,
+                mchid=known.mchid,
+                subject=known.subject,
+                object_id=known.pk,
                 action=action,
                 reference=reference,
                 fields=fields,
                 requested_by=by,
                 next_try_at=timezone.now(),
-                open_key=f"{row.subject}:{row.pk}",
+                open_key=f"{known.subject}:{known.pk}",
             )
     except IntegrityError:
-        raise OperationPending(f"Something is being asked for {row.subject} {row.number} at this moment.") from None
-    row.operation = operation
+        raise OperationPending(f"Something is being asked for {known.subject} {known.number} at this moment.") from None
+    known.operation = operation
     queue.after_commit("send_operations", unless=lambda: operation.leased_until)
     return row
 
 
-def asked_before(row, action, reference):
+def asked_before(row: Any, action: str, reference: str | None) -> bool:
     """Whether this very ask, by its reference, was written down before (a form sent twice)."""
     return reference is not None and Operation.objects.of(row).filter(action=action, reference=reference).exists()
 
 
-def refuse_reuse(row, reference, wanted):
+def refuse_reuse(row: Row, reference: str, wanted: Mapping[str, Any]) -> Row:
     """Raise ReferenceReused unless the row that the reference names was asked for with the same values."""
     # The reference, too: MariaDB may have found a row whose own differs in case.
     differing = [name for name, value in {"reference": reference, **wanted}.items() if getattr(row, name) != value]
@@ -74,40 +109,48 @@ def refuse_reuse(row, reference, wanted):
     return row
 
 
-def refuse_if_pending(row, supersede=()):
-    """Raise OperationPending while something is open for this row; what its state settles is closed first."""
+def refuse_if_pending(row: Any, supersede: Collection[str] = ()) -> None:
+    """Raise OperationPending while something is open for this row; what its state settles is closed first.
+
+    What gives way must be over at WeChat Pay too, were it closed here long ago: a late request would undo the new one.
+    """
+    now = timezone.now()
     pending = Operation.objects.of(row).open().first()
-    if pending is None or outcomes.settle(pending, row):
-        return
-    if pending.action in supersede:
-        in_flight_until = outcomes.busy_until(pending)
-        if (in_flight_until is None or in_flight_until <= timezone.now()) and outcomes.give_up(pending):
-            return
-        in_flight_until = in_flight_until or timezone.now()
-        raise OperationPending(
-            f"{pending.action} of {row.subject} {row.number} may still be under way; "
-            f"try again after {timezone.localtime(in_flight_until):%H:%M:%S}. Nothing was sent."
-        )
-    raise OperationPending(
-        f"{pending.get_action_display()} of {row.subject} {row.number} has no outcome yet ({pending.state}). "
-        "Nothing was sent; it is being found out, try again when it is known."
+    if pending is not None and not outcomes.settle(pending, row):
+        if pending.action not in supersede:
+            raise OperationPending(
+                f"{pending.get_action_display()} of {row.subject} {row.number} has no outcome yet ({pending.state}). "
+                "Nothing was sent; it is being found out, try again when it is known."
+            )
+        until = holds.held_until(pending)
+        if (until is not None and until > now) or not outcomes.give_up(pending):
+            raise _under_way(row, pending.action, until or now)
+    until = holds.busy_until(row, *supersede) if supersede else None
+    if until is not None and until > now:
+        raise _under_way(row, "An earlier request", until)
+
+
+def _under_way(row: Any, what: str, until: datetime) -> OperationPending:
+    return OperationPending(
+        f"{what} of {row.subject} {row.number} may still be under way; "
+        f"try again after {timezone.localtime(until):%H:%M:%S}. Nothing was sent."
     )
 
 
 # Sending
 
 
-def carry_out(plan, *args, **asked):
+def carry_out(plan: Callable[..., Row], *args: Any, **asked: Any) -> Row:
     """Do both halves, one after the other: write it down durably, then send it. Returns the row as it is then.
 
-    The operation is written as leased to this caller, so that no worker sends it meanwhile. When the reference was
+    The operation is written as reserved for this caller, so that no worker sends it meanwhile. When the reference was
     known, nothing is sent: what is still open is a worker's.
     """
 
-    def work():
-        row = plan(*args, **asked)
+    def work() -> Any:
+        row: Any = plan(*args, **asked)
         if row.operation is not None:
-            _lease(row.operation)
+            holds.reserve(row.operation)
         return row
 
     row = transactions.run(work, use=plan.__name__)
@@ -117,17 +160,14 @@ def carry_out(plan, *args, **asked):
     return row
 
 
-def _lease(operation):
-    seconds = conf.merchant(operation.merchant).request_seconds
-    operation.leased_until = timezone.now() + timedelta(seconds=seconds)
-    Operation.objects.filter(pk=operation.pk).update(leased_until=operation.leased_until)
-
-
-def send(operation):
+def send(operation: Operation) -> bool:
     """Send it now, unless somebody else holds it; returns whether this call sent it.
 
-    Never inside a transaction. Raises RequestNotSent (surely not sent; a worker will), APIError (refused),
-    RateLimited (not accepted; a worker will), OutcomeUnknown (it may have happened; queries find out).
+    Never inside a transaction. The request leaves soon after the claim or not at all. What comes back too late, after
+    somebody else sent the same again, is recorded where it is a fact, and touches nothing of the later attempt.
+
+    Raises RequestNotSent (surely not sent; a worker will), APIError (refused), RateLimited (not accepted; a worker
+    will), SetupError (the same, once our set-up is mended), OutcomeUnknown (it may have happened; queries find out).
     """
     transactions.refuse_inside("the plan_… half of this service")
     if not _claim(operation):
@@ -135,101 +175,108 @@ def send(operation):
     command, row = COMMANDS[operation.action], row_of(operation)
     try:
         with remote.client_of(row) as client:
-            if timezone.now() > operation.sent_at + timedelta(seconds=conf.SLACK_SECONDS):
-                logger.error(
-                    "not sent: the process slept after its claim action=%s pk=%s", operation.action, operation.pk
-                )
-                return False  # nobody waits for this request any more, it would come out of the blue
-            answer = command.send(client, operation, row)
-    except InvalidField as error:
-        _refused(command, operation, error)
-        raise
-    except (RateLimited, RequestNotSent) as error:
-        if not command.needs_caller:
-            outcomes.keep(operation, State.PLANNED, error)
-        elif getattr(error, "verified", True):
-            _refused(command, operation, error)
-        else:
-            outcomes.keep(operation, State.UNKNOWN, error)
-        raise
-    except OutcomeUnknown as error:
-        outcomes.keep(operation, State.UNKNOWN, error)
-        raise
-    except APIError as error:
-        ended = _refused(command, operation, error) if error.verified else State.UNKNOWN
-        if ended == State.DONE:
+            answer = command.send(client.before(holds.send_by(operation)), operation, row)
+        if answer is None:
+            outcomes.finish(operation, command.verdict(row, operation) or State.UNKNOWN)
             return True
-        if ended == State.REFUSED:
-            raise
-        if ended == State.PLANNED:
-            outcomes.keep(operation, State.PLANNED, error, command.pause)
-            raise
-        outcomes.keep(operation, State.UNKNOWN, error)
-        if not error.verified:
-            raise
-        raise OutcomeUnknown(
-            f"{operation.action}: WeChat Pay answered {error.code}, so it may have happened before. "
-            "It is being queried; do not ask again under another number."
-        ) from error
-    except Exception as error:
+        _answered(command, operation, answer)
+    except APIError as error:
+        return _refused(command, operation, error)
+    except RequestNotSent as error:
+        _not_sent(command, operation, error)
+    except Exception as error:  # a bug after a 2xx among them: a query tells, at growing distances
         outcomes.keep(operation, State.UNKNOWN, error)
         raise
-    if answer is None:
-        outcomes.finish(operation, command.verdict(row, operation))
-        return True
-    _answered(command, operation, answer)
     return True
 
 
-def _claim(operation):
-    """Become the one who sends it: PLANNED, due and free, or leased to this very caller."""
+def _claim(operation: Operation) -> bool:
+    """Become the one who sends it: PLANNED, due and free, or reserved for this very caller."""
     command = COMMANDS[operation.action]
 
-    def work():
-        now = timezone.now()
+    def work() -> dict[str, Any] | None:
         row = row_of(operation)
+        remote.merchant_of(row)  # raises here, where nothing is claimed yet
         wait = command.wait_until(operation, row)
-        if wait is not None:
-            Operation.objects.filter(pk=operation.pk, state=State.PLANNED).update(next_try_at=wait, leased_until=None)
-            return None
-        free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-        mine = free & Q(next_try_at__lte=now)
-        if operation.leased_until is not None:
-            mine |= Q(leased_until=operation.leased_until)
-        lease = now + timedelta(seconds=remote.merchant_of(row).request_seconds)
-        won = Operation.objects.filter(mine, pk=operation.pk, state=State.PLANNED, open_key__isnull=False).update(
-            state=State.SENT, sent_at=now, attempts=F("attempts") + 1, leased_until=lease, next_try_at=lease
-        )
-        return (now, lease) if won else None
+        if wait is None:
+            return holds.claim(operation)
+        holds.sendable(operation, timezone.now()).update(next_try_at=wait, leased_until=None)
+        return None
 
     claimed = transactions.run(work)
     if claimed is None:
         return False
-    operation.state, (operation.sent_at, operation.leased_until) = State.SENT, claimed
+    holds.begin(operation, claimed)
     return True
 
 
-def _answered(command, operation, answer):
-    def work():
+def _answered(command: Command, operation: Operation, answer: Answer) -> None:
+    """Record a 2xx: it is a fact, whoever may have sent the same again meanwhile."""
+
+    def work() -> bool:
         row = command.lock(row_of(operation))
         fact = Fact.from_answer(row, answer, user=operation.requested_by)
         applied = command.answered(row, fact, operation)
-        fits = applied.outcome not in (Outcome.REFUSED, Outcome.UNKNOWN_ROW)
-        if fits:
-            outcomes.finish(operation, State.DONE, request_id=answer.request_id)
-        return fits
+        if applied.outcome in (Outcome.REFUSED, Outcome.UNKNOWN_ROW):
+            return False
+        if not outcomes.finish(operation, State.DONE, request_id=answer.request_id) and operation.is_open:
+            outcomes.settle(operation, row_of(operation))  # a later attempt's: only what the row proves ends it
+        return True
 
     if not transactions.run(work):
-        error = OutcomeUnknown(f"The answer to {operation.action} does not fit our row; it is being queried.")
-        outcomes.keep(operation, State.UNKNOWN, error)
+        raise OutcomeUnknown(f"The answer to {operation.action} does not fit our row; it is being queried.")
+
+
+def _refused(command: Command, operation: Operation, error: APIError) -> bool:
+    """Record a refusal. Raises what the caller must know; True when it turns out to be done."""
+    if isinstance(error, RateLimited):
+        _not_sent(command, operation, error)
+    if isinstance(error, SetupError) and not command.needs_caller:
+        if error.verified:
+            _keep(operation, State.PLANNED, error, soonest=SETUP_PAUSE, busy_until=operation.busy_before)
+        else:
+            _keep(operation, State.UNKNOWN, error, soonest=SETUP_PAUSE)
         raise error
+    ended = _end_refused(command, operation, error) if error.verified else State.UNKNOWN
+    if ended == State.DONE:
+        return True
+    if ended == State.PLANNED:
+        pause = command.pause * 2 ** min(operation.attempts - 1, 12)
+        _keep(operation, State.PLANNED, error, soonest=pause, busy_until=operation.busy_before)
+    elif ended == State.UNKNOWN and not error.verified:
+        _keep(operation, State.UNKNOWN, error)
+    elif ended == State.UNKNOWN:
+        now = timezone.now()  # answered, this attempt is over; what came of it or of others is not known
+        _keep(operation, State.UNKNOWN, error, busy_until=max(now, operation.busy_before or now))
+        raise OutcomeUnknown(
+            f"{operation.action}: WeChat Pay answered {error.code}, so it may have happened before. "
+            "It is being queried; do not ask again under another number.",
+            code=error.code,
+            status=error.status,
+            request_id=error.request_id,
+        ) from error
+    raise error
 
 
-def _refused(command, operation, error):
-    """Record a refusal; returns how the operation ended, UNKNOWN or PLANNED when it stays open."""
+def _not_sent(command: Command, operation: Operation, error: RequestNotSent | RateLimited) -> NoReturn:
+    """It was not accepted: a worker sends it again, unless nobody else can, or it is refused here already."""
+    proved = getattr(error, "verified", True)  # an unsigned 429 proves nothing
+    if proved and (command.needs_caller or isinstance(error, InvalidField)):
+        _end_refused(command, operation, error)
+    elif proved:
+        _keep(operation, State.PLANNED, error, busy_until=operation.busy_before)
+    else:
+        _keep(operation, State.UNKNOWN if command.needs_caller else State.PLANNED, error)
+    raise error
 
-    def work():
+
+def _end_refused(command: Command, operation: Operation, error: WxPayError) -> str:
+    """Tell the row that it is refused; returns how the operation ended, UNKNOWN or PLANNED when it stays open."""
+
+    def work() -> str | None:
         row = command.lock(row_of(operation))
+        if not holds.held(operation).select_for_update().first():
+            return None  # refused was an earlier attempt; a later one may be taken
         ended = command.refused(row, error, operation)
         if ended in (State.REFUSED, State.DONE):
             message = str(getattr(error, "message", error))
@@ -239,13 +286,27 @@ def _refused(command, operation, error):
             )
         return ended
 
-    return transactions.run(work)
+    ended = transactions.run(work)
+    if ended is None:
+        _too_late(operation, error)
+    return ended
+
+
+def _keep(operation: Operation, state: str, error: WxPayError, **how: Any) -> None:
+    if not outcomes.keep(operation, state, error, **how):
+        _too_late(operation, error)
+
+
+def _too_late(operation: Operation, error: WxPayError) -> NoReturn:
+    raise OutcomeUnknown(
+        f"{operation.action} was sent again by somebody else before this came back; its outcome is being found out."
+    ) from error
 
 
 # What workers do
 
 
-def send_due(limit=100):
+def send_due(limit: int = 100) -> int:
     """Send what is planned, find out what is unknown, for some seconds; returns how many were looked at."""
     batch, seen = remote.Batch(), 0
     due = Operation.objects.due().exclude(mchid__in=batch.left_alone).order_by("next_try_at")[:limit]
@@ -266,20 +327,23 @@ def send_due(limit=100):
     return seen
 
 
-def advance(operation, send_again=True):
+def advance(operation: Operation, send_again: bool = True) -> None:
     """Take one open operation further: send it if it is planned, else find out what became of it.
 
     send_again: whether what proves not to have arrived is sent again at once; else that is the next step.
     """
-    if operation.state == State.PLANNED:
-        _send_planned(operation)
-    elif _take(operation):
-        _find_out(operation, send_again)
-
-
-def _send_planned(operation):
-    if outcomes.settle(operation, row_of(operation)):
+    row = row_if_there(operation)
+    if row is None:
+        outcomes.put_off(operation)
+    elif outcomes.settle(operation, row):
         return
+    elif operation.state == State.PLANNED:
+        _send_planned(operation)
+    elif holds.take(operation):
+        _find_out(operation, row, send_again)
+
+
+def _send_planned(operation: Operation) -> None:
     command = COMMANDS[operation.action]
     if not command.needs_caller:
         send(operation)
@@ -288,43 +352,33 @@ def _send_planned(operation):
         transactions.run(lambda: command.refused(command.lock(row_of(operation)), never_sent, operation))
 
 
-def _take(operation):
-    """Hold an operation whose outcome is unknown (or whose sender died) while we query, if it still is due."""
-    now = timezone.now()
-    lease = now + timedelta(seconds=conf.merchant(operation.merchant).request_seconds)
-    unknown = Operation.objects.due(now).filter(pk=operation.pk).exclude(state=State.PLANNED)
-    if not unknown.update(state=State.UNKNOWN, leased_until=lease, next_try_at=lease):
-        return False
-    operation.refresh_from_db()  # somebody may have sent it again since it was listed
-    return True
-
-
-def _find_out(operation, send_again):
+def _find_out(operation: Operation, row: Any, send_again: bool) -> None:
     """Query; then DONE, REFUSED, sent again with the same fields, or asked again later."""
-    command, row = COMMANDS[operation.action], row_of(operation)
-    if outcomes.settle(operation, row):
+    command = COMMANDS[operation.action]
+    if not command.resend:  # nothing is to be sent, so there is nothing to ask for: the row has a clock of its own
+        outcomes.keep(operation, State.UNKNOWN, OutcomeUnknown("Its row is queried, and tells how it ended."))
         return
+    begun_at = timezone.now()
     try:
         is_known = queries.query(row)
-    except WxPayError as error:
-        outcomes.keep(operation, State.UNKNOWN, error)
+    except Exception as error:
+        pause = SETUP_PAUSE if isinstance(error, SetupError) else outcomes.SOONEST
+        outcomes.keep(operation, State.UNKNOWN, error, soonest=pause)
         raise
     row.refresh_from_db()
     if outcomes.settle(operation, row):
         return
-    never_arrived = not is_known and not outcomes.is_under_way(operation)
-    if command.resend and (command.harmless or never_arrived):
-        _plan_again(operation)
-        if send_again:
+    never_arrived = not is_known and (operation.busy_until is None or operation.busy_until <= begun_at)
+    if never_arrived and (ended := command.missing(row, operation)):
+        outcomes.finish(operation, ended, error_code=operation.error_code, error_message=operation.error_message)
+    elif command.harmless or never_arrived:
+        if _plan_again(operation) and send_again:
             send(operation)
-        return
-    why = "What WeChat Pay says of it does not fit our row." if is_known else "WeChat Pay knows nothing of it yet."
-    outcomes.keep(operation, State.UNKNOWN, OutcomeUnknown(why))
+    else:
+        why = "What WeChat Pay says of it does not fit our row." if is_known else "WeChat Pay knows nothing of it yet."
+        outcomes.keep(operation, State.UNKNOWN, OutcomeUnknown(why))
 
 
-def _plan_again(operation):
+def _plan_again(operation: Operation) -> bool:
     """The same number and the same fields: proved not to have arrived, and no request can be under way."""
-    Operation.objects.filter(pk=operation.pk, state=State.UNKNOWN, open_key__isnull=False).update(
-        state=State.PLANNED, leased_until=None, next_try_at=timezone.now()
-    )
-    operation.refresh_from_db()
+    return holds.release(operation, state=State.PLANNED, next_try_at=timezone.now())

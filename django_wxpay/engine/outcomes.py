@@ -1,16 +1,20 @@
 """How an operation ends, or stays open until more is known."""
 
+from __future__ import annotations
+
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils import timezone
 
 from .. import conf
 from ..client.errors import WxPayError
 from ..client.texts import clean
+from ..exceptions import NotAllowedNow, OperationPending
 from ..models import Discrepancy, Operation
-from . import discrepancies, polling
-from .commands import row_of
+from . import discrepancies, failures, holds, polling, transactions
+from .commands import EndedByHand, row_if_there
 from .registry import COMMANDS
 
 logger = logging.getLogger(__name__)
@@ -18,96 +22,156 @@ State = Operation.State
 SOONEST, LATEST = timedelta(seconds=5), timedelta(hours=1)
 
 
-def finish(operation, state, *, error_code="", error_message="", request_id=""):
-    """Close an operation; nothing happens when it is closed already."""
-    values = {"state": state, "open_key": None, "leased_until": None, "next_try_at": None}
-    values |= {"finished_at": timezone.now()}
+# Ending
+
+
+def finish(
+    operation: Operation, state: str, *, error_code: str = "", error_message: str = "", request_id: str = ""
+) -> bool:
+    """Close what this process holds, its answer known; False when somebody else is at it, and nothing is written."""
+    values = _closed(state) | {"busy_until": operation.busy_before}
     if error_code or error_message or state == State.DONE:
         values |= {"error_code": clean(error_code, 64), "error_message": clean(error_message, 256)}
     if request_id:
         values["request_id"] = request_id[:128]
-    Operation.objects.filter(pk=operation.pk, open_key__isnull=False).update(**values)
-    for name, value in values.items():
-        setattr(operation, name, value)
+    return holds.release(operation, **values)
 
 
-def settle(operation, row):
+def settle(operation: Operation, row: Any) -> bool:
     """Close an open operation when the row's state says how it ended; returns whether it is closed.
 
     One that looks refused may be under way all the same: the row is asked about again when it no longer can be.
     """
-    if operation.sent_at is None and not row.is_final:
+    if operation.busy_until is None and not row.is_final:
         return False
     verdict = COMMANDS[operation.action].verdict(row, operation)
     if verdict is None:
         return False
-    in_flight_until = busy_until(operation)
-    finish(operation, verdict)
-    if verdict == State.REFUSED and in_flight_until is not None and in_flight_until > timezone.now():
-        polling.recheck(row, in_flight_until)
+    _close(Operation.objects.open().filter(pk=operation.pk), operation, _closed(verdict))
+    until = operation.busy_until
+    if verdict == State.REFUSED and until is not None and until > timezone.now():
+        polling.recheck(row, until)
     return True
 
 
-def give_up(operation):
+def give_up(operation: Operation) -> bool:
     """Close an operation for the sake of another; False when somebody began to send it at this moment."""
-    state = State.REFUSED if operation.sent_at is None else State.UNKNOWN
-    as_seen = Operation.objects.filter(pk=operation.pk, state=operation.state, attempts=operation.attempts)
-    gone = as_seen.filter(open_key__isnull=False).update(
-        state=state, open_key=None, leased_until=None, next_try_at=None, finished_at=timezone.now(),
-        error_message="given up for another request",
-    )  # fmt: skip
-    return bool(gone)
+    state = State.REFUSED if operation.busy_until is None else State.UNKNOWN
+    as_seen = Operation.objects.open().filter(pk=operation.pk, state=operation.state, attempts=operation.attempts)
+    values = _closed(state) | {"error_message": "given up for another request"}
+    return _close(as_seen.filter(leased_until=operation.leased_until), operation, values)
 
 
-def busy_until(operation):
-    """Until when a request of this operation may be under way; None when none was ever sent or leased."""
-    if operation.sent_at is None:
-        return operation.leased_until
-    window = timedelta(seconds=conf.merchant(operation.merchant).request_seconds)
-    return max(operation.sent_at + window, operation.leased_until or operation.sent_at)
+def end(operation: Operation, *, by: Any, reason: str) -> Operation:
+    """End an operation by hand; returns it as it is then. Nothing is sent.
+
+    Where the row's state tells how it ended, that counts. What surely was never taken ends REFUSED, and so does what
+    it was to bring about. What may have been taken ends UNKNOWN: its row stays as it is, what is reserved for it stays
+    reserved, and a query follows at once; only what that proves allows another attempt.
+
+    by: the user, or None. reason: why, in words. Raises ValueError without a reason, NotAllowedNow (it is over),
+    OperationPending (somebody is at it, or a request may still arrive: wait until then), CalledInTransaction.
+    """
+    if not reason.strip():
+        raise ValueError("A reason is required: the next reader wants to know why.")
+
+    def work() -> None:
+        row = row_if_there(operation)
+        if row is not None:
+            row = COMMANDS[operation.action].lock(row)
+        known = Operation.objects.select_for_update().get(pk=operation.pk)
+        if not known.is_open:
+            raise NotAllowedNow("This operation is over already; reload to see how it ended.")
+        if row is not None and settle(known, row):
+            return
+        until = holds.held_until(known)
+        if until is not None and until > timezone.now():
+            raise OperationPending(
+                f"{known.action} of {known.subject} {known.object_id} may still be under way; "
+                f"try again after {timezone.localtime(until):%H:%M:%S}. Nothing was done."
+            )
+        state = State.REFUSED if known.busy_until is None else State.UNKNOWN
+        if row is not None and state == State.REFUSED:
+            COMMANDS[known.action].refused(row, EndedByHand(reason, by), known)
+        elif row is not None:
+            polling.plan_query(row)
+        values = _closed(state) | {"error_code": "ENDED_BY_HAND", "error_message": clean(reason, 256)}
+        _close(Operation.objects.open().filter(pk=known.pk), known, values)
+
+    transactions.run(work, use="operations.end outside of atomic()")
+    operation.refresh_from_db()
+    what = (operation.action, operation.subject, operation.object_id, operation.state, getattr(by, "pk", None))
+    logger.warning("operation ended by hand action=%s %s=%s state=%s by=%s", *what)
+    return operation
 
 
-def is_under_way(operation):
-    """Whether a request that was sent may still arrive."""
-    window = timedelta(seconds=conf.merchant(operation.merchant).request_seconds)
-    return operation.sent_at is not None and operation.sent_at + window > timezone.now()
+def _closed(state: str) -> dict[str, Any]:
+    return {
+        "state": state,
+        "open_key": None,
+        "leased_until": None,
+        "next_try_at": None,
+        "finished_at": timezone.now(),
+    }
 
 
-def code_of(error):
+def _close(as_known: Any, operation: Operation, values: dict[str, Any]) -> bool:
+    if not as_known.update(**values):
+        return False
+    holds.know(operation, values)
+    return True
+
+
+# Staying open
+
+
+def keep(
+    operation: Operation, state: str, error: Exception, *, soonest: timedelta = SOONEST, **proved: datetime | None
+) -> bool:
+    """It stays open: to be sent (again), or to be found out. False when somebody else is at it: nothing is written.
+
+    soonest: the least pause. proved: `busy_until`, when the error proves something about this attempt.
+    """
+    now = timezone.now()
+    written = holds.release(
+        operation,
+        state=state,
+        next_try_at=now + _pause(operation, soonest),
+        error_code=code_of(error),
+        error_message=clean(str(error) if isinstance(error, WxPayError) else failures.headline(error), 256),
+        request_id=(getattr(error, "request_id", "") or "")[:128],
+        **proved,
+    )
+    what = (operation.action, operation.subject, operation.object_id)
+    if not written:
+        logger.warning("late: somebody else is at it by now action=%s %s=%s error=%s", *what, code_of(error))
+        return False
+    logger.warning("operation open action=%s %s=%s state=%s error=%s", *what, state, operation.error_code)
+    _tell_if_stuck(operation)
+    return True
+
+
+def put_off(operation: Operation) -> None:
+    """It broke, or its row is gone: others have their turn, were there a hundred like it."""
+    still_due = Operation.objects.due().filter(pk=operation.pk)
+    if still_due.update(next_try_at=timezone.now() + _pause(operation, SOONEST)):
+        _tell_if_stuck(operation)
+
+
+def _pause(operation: Operation, soonest: timedelta) -> timedelta:
+    return min(max((timezone.now() - operation.created_at) / 2, soonest), LATEST)
+
+
+def code_of(error: Exception) -> str:
     """WeChat Pay's code of an error, or our name for it."""
     return (error.code if isinstance(error, WxPayError) and error.code else type(error).__name__)[:64]
 
 
-def keep(operation, state, error, soonest=SOONEST):
-    """It stays open: to be sent (again), or to be found out."""
-    now = timezone.now()
-    age = now - operation.created_at
-    never_arrived = state == State.PLANNED and getattr(error, "verified", True)  # an unsigned 429 proves nothing
-    sent = None if never_arrived else operation.sent_at
-    Operation.objects.filter(pk=operation.pk, open_key__isnull=False).update(
-        state=state,
-        sent_at=sent,
-        leased_until=None,
-        next_try_at=now + min(max(age / 2, soonest), LATEST),
-        error_code=code_of(error),
-        error_message=clean(str(error), 256),
-        request_id=(getattr(error, "request_id", "") or "")[:128],
-    )
-    operation.refresh_from_db()
-    what = (operation.action, operation.subject, operation.object_id, state, operation.error_code)
-    logger.warning("operation open action=%s %s=%s state=%s error=%s", *what)
-    _tell_if_stuck(operation)
-
-
-def put_off(operation):
-    """It broke before it was sent: others have their turn, were there a hundred like it."""
-    now = timezone.now()
-    still_due = Operation.objects.due(now).filter(pk=operation.pk)
-    still_due.update(next_try_at=now + min(max((now - operation.created_at) / 2, SOONEST), LATEST))
-    _tell_if_stuck(operation)
-
-
-def _tell_if_stuck(operation):
-    if timezone.now() - operation.created_at > timedelta(seconds=conf.setting("OPERATION_STUCK_SECONDS")):
-        ours = f"{operation.action}: {operation.state} {operation.error_code}"
-        discrepancies.record(Discrepancy.Kind.STUCK, row_of(operation), ours=ours, theirs=operation.error_message)
+def _tell_if_stuck(operation: Operation) -> None:
+    row = row_if_there(operation)
+    ours = f"{operation.action}: {operation.state} {operation.error_code}"
+    if row is None:
+        theirs = f"{operation.subject} {operation.object_id} is gone: end this operation by hand."
+        discrepancies.record(Discrepancy.Kind.STUCK, operation, about="operation", ours=ours, theirs=theirs)
+    elif timezone.now() - operation.created_at > timedelta(seconds=conf.setting("OPERATION_STUCK_SECONDS")):
+        discrepancies.record(Discrepancy.Kind.STUCK, row, ours=ours, theirs=operation.error_message)

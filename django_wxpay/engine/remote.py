@@ -19,9 +19,17 @@ from django.utils import timezone
 
 from .. import conf
 from ..client import Client
-from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent, WxPayError
-from ..models import MerchantState
-from . import registry, transactions
+from ..client.errors import (
+    APIError,
+    InvalidField,
+    OutcomeUnknown,
+    RateLimited,
+    RequestNotSent,
+    SetupError,
+    WxPayError,
+)
+from ..models import Discrepancy, MerchantState
+from . import discrepancies, registry, transactions
 
 logger = logging.getLogger(__name__)
 Reason = MerchantState.Reason
@@ -50,7 +58,8 @@ def merchant_of(row: Any) -> conf.Merchant:
 def client_of(row: Any) -> Iterator[Client]:
     """The client to ask about this row, never inside a transaction.
 
-    A RateLimited, or calls that get no answer, make every process go easy on this merchant.
+    A RateLimited, or calls that get no answer, make every process go easy on this merchant; a SetupError is told to a
+    person.
     """
     transactions.refuse_inside("polling.plan_query")
     merchant = merchant_of(row)
@@ -66,9 +75,19 @@ def client_of(row: Any) -> Iterator[Client]:
                 slow_down(merchant, Reason.NO_ANSWER, begun_at)
         else:
             _forget_silence(merchant)
+        if isinstance(error, SetupError):
+            _alarm(merchant, error)
         raise
     else:
         _forget_silence(merchant)
+
+
+def _alarm(merchant: conf.Merchant, error: SetupError) -> None:
+    """Our keys, numbers or permissions are not as WeChat Pay has them: a person is told once, until it is resolved."""
+    state, _ = MerchantState.objects.get_or_create(mchid=merchant.mchid, defaults={"merchant": merchant.alias})
+    ours = f"{merchant.alias}: {merchant.mchid}"
+    discrepancies.record(Discrepancy.Kind.SETUP, state, ours=ours, theirs=str(error), about="merchant")
+    logger.error("set-up refused merchant=%s code=%s status=%s", merchant.alias, error.code, error.status)
 
 
 def _was_answered(error: WxPayError) -> bool:

@@ -19,6 +19,7 @@ class Discrepancy(Remembered):
         REFUND_EXCEEDS = "REFUND_EXCEEDS", _("more refunded than paid")
         STUCK = "STUCK", _("no outcome after a long time")
         BILL_MISSING = "BILL_MISSING", _("no statement for a day with payments")
+        SETUP = "SETUP", _("WeChat Pay refuses our keys, numbers or permissions")
         ABNORMAL = "ABNORMAL", _("a refund could not be delivered")
 
     class State(models.TextChoices):

@@ -1,3 +1,8 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -17,23 +22,27 @@ class Action(models.TextChoices):
 
 
 class OperationQuerySet(TrueQuerySet):
-    def of(self, row):
+    def of(self, row: Any) -> OperationQuerySet:
         return self.filter(subject=row.subject, object_id=row.pk)
 
-    def open(self):
+    def open(self) -> OperationQuerySet:
         return self.filter(open_key__isnull=False)
 
-    def due(self, now=None):
-        """Open ones that nobody holds and whose time has come."""
+    def free(self, now: datetime) -> OperationQuerySet:
+        """Those that nobody holds."""
+        return self.filter(Q(leased_until__isnull=True) | Q(leased_until__lte=now))
+
+    def due(self, now: datetime | None = None) -> OperationQuerySet:
+        """Open ones that nobody holds and whose time has come. By the index of `next_try_at`: closed ones have none."""
         now = now or timezone.now()
-        free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-        return self.open().filter(free, next_try_at__lte=now)
+        return self.open().free(now).filter(next_try_at__lte=now)
 
 
 class Operation(Remembered):
     """What we ask of WeChat Pay and that changes the world. Written before it is sent, one row per ask.
 
-    `fields` are the business fields as sent, so that a repeat is the same request; never a payment code.
+    `fields` are the business fields as sent, so that a repeat is the same request; never a payment code. `busy_until`
+    is NULL while it is certain that no request of it was taken, or ever will be.
     """
 
     class State(models.TextChoices):
@@ -57,6 +66,10 @@ class Operation(Remembered):
     )  # fmt: skip
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     sent_at = models.DateTimeField(_("last sent"), null=True, blank=True)
+    busy_until = models.DateTimeField(
+        _("may arrive until"), null=True, blank=True,
+        help_text=_("A request that was sent may arrive until then. Empty: what was sent surely has no effect."),
+    )  # fmt: skip
     leased_until = models.DateTimeField(_("held until"), null=True, blank=True)
     next_try_at = models.DateTimeField(_("next try"), null=True, blank=True, db_index=True)
     request_id = models.CharField(_("Request-ID"), max_length=128, blank=True, default="")
@@ -68,6 +81,10 @@ class Operation(Remembered):
 
     objects = OperationQuerySet.as_manager()
 
+    # In memory only; `engine.holds` says what they are for.
+    lease: datetime | None = None
+    busy_before: datetime | None = None
+
     class Meta:
         verbose_name = _("operation")
         verbose_name_plural = _("operations")
@@ -78,10 +95,11 @@ class Operation(Remembered):
                 fields=["subject", "object_id", "action", "reference"], name="wxpay_operation_reference"
             )
         ]
+        permissions = [("end_operation", _("Can end requests by hand"))]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.action} {self.subject} {self.object_id}"
 
     @property
-    def is_open(self):
+    def is_open(self) -> bool:
         return self.open_key is not None

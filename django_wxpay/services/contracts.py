@@ -9,11 +9,11 @@ from django.utils import timezone
 from .. import conf, signals
 from ..client import fields
 from ..client.contracts import for_channel
-from ..engine import commands, operations, polling, queries, registry, remote, transactions
+from ..engine import commands, discrepancies, operations, polling, queries, registry, remote, transactions
 from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, refuse
 from ..engine.numbers import new_number
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
-from ..models import Action, Contract, Operation, Outcome, Source
+from ..models import Action, Contract, Discrepancy, Operation, Outcome, Source
 
 State = Contract.State
 CHINA = ZoneInfo("Asia/Shanghai")
@@ -138,7 +138,7 @@ class Sign(commands.Command):
 
     def refused(self, row, error, operation):
         if row.state == State.PENDING:
-            move(row, State.EXPIRED, commands.refusal(row, operation), {}, note=f"{error}"[:256])
+            move(row, State.EXPIRED, commands.refusal(row, operation, error), {}, note=f"{error}"[:256])
         return Operation.State.REFUSED
 
     def verdict(self, row, operation):
@@ -327,6 +327,12 @@ class Terminate(commands.Command):
     def refused(self, row, error, operation):
         # "None, or terminated already": a query tells.
         return Operation.State.UNKNOWN if error.means("CONTRACT_NOT_EXIST") else Operation.State.REFUSED
+
+    def missing(self, row, operation):
+        """Neither here nor terminated: there is nothing to end, and our SIGNED is not WeChat Pay's."""
+        theirs = "CONTRACT_NOT_EXIST: WeChat Pay knows no such contract."
+        discrepancies.record(Discrepancy.Kind.MISMATCH, row, ours=row.state, theirs=theirs)
+        return Operation.State.REFUSED
 
     def verdict(self, row, operation):
         return Operation.State.DONE if row.state == State.TERMINATED else None

@@ -4,12 +4,24 @@ import json
 from datetime import timedelta
 
 from django.db import IntegrityError
+from django.db.models import Max
 from django.utils import timezone
 
 from .. import conf, signals
 from ..client import fields
 from ..client.errors import NotFound
-from ..engine import commands, discrepancies, operations, outcomes, polling, queries, registry, remote, transactions
+from ..engine import (
+    commands,
+    discrepancies,
+    holds,
+    operations,
+    outcomes,
+    polling,
+    queries,
+    registry,
+    remote,
+    transactions,
+)
 from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, refuse
 from ..engine.numbers import new_number
 from ..exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge
@@ -101,8 +113,7 @@ def give_up(refund, *, by=None):
         pending = commands.open_of(row)
         if row.state != State.CREATED or pending is None:
             raise NotAllowedNow(f"Refund {row.number} is {row.state}: it cannot be given up.")
-        never_taken = pending.state == Operation.State.PLANNED and pending.sent_at is None
-        if not never_taken or not outcomes.give_up(pending):
+        if pending.busy_until is not None or not outcomes.give_up(pending):
             raise OperationPending(f"Refund {row.number} may have been taken; wait until its outcome is known.")
         fact = Fact(remote.merchant_of(row), {}, Source.STAFF, user=by)
         _end(row, State.REFUSED, fact, {"error_code": pending.error_code}, "given up", order=order)
@@ -155,10 +166,13 @@ class RefundOrder(commands.Command):
         others = Operation.objects.filter(subject=Refund.subject, action=Action.REFUND, object_id__in=list(siblings))
         spacing = timedelta(seconds=conf.setting("REFUND_SPACING_SECONDS"))
         now = timezone.now()
-        if others.open().filter(pk__lt=operation.pk).exists():
+        # One that was asked for and surely not taken waits for hours perhaps (NOT_ENOUGH): it lets others pass.
+        ahead = others.open().filter(pk__lt=operation.pk).exclude(attempts__gt=0, busy_until__isnull=True)
+        if ahead.exists():
             return now + min(spacing, timedelta(seconds=5))
-        latest = others.filter(sent_at__isnull=False).order_by("-sent_at").values_list("sent_at", flat=True).first()
-        return latest + spacing if latest is not None and latest + spacing > now else None
+        latest = others.aggregate(sent=Max("sent_at"), busy=Max("busy_until"))
+        until = max(latest["sent"] + spacing, latest["busy"] or now) if latest["sent"] else now
+        return until if until > now else None
 
     def lock(self, row):
         """The order first, as a notification about this refund does: the other way round they would deadlock."""
@@ -180,7 +194,7 @@ class RefundOrder(commands.Command):
             _end(
                 row,
                 State.REFUSED,
-                commands.refusal(row, operation),
+                commands.refusal(row, operation, error),
                 {"error_code": error.code[:64]},
                 str(error),
             )
@@ -381,6 +395,22 @@ def poll(limit=100):
     return polling.poll(Refund.objects.all(), sync, limit)
 
 
+def _not_there(refund, begun_at):
+    """WeChat Pay does not know it. When nobody will send it any more, and nothing was under way, it never will be."""
+
+    def work():
+        order = Order.objects.select_for_update().get(pk=refund.order_id)
+        row = Refund.objects.select_for_update().get(pk=refund.pk)
+        if row.state != State.CREATED or not holds.nothing_comes(row, begun_at):
+            return False
+        fact = Fact(remote.merchant_of(row), {}, Source.QUERY, begun_at=begun_at)
+        _end(row, State.REFUSED, fact, {}, "never arrived at WeChat Pay", order=order)
+        return True
+
+    if not transactions.run(work):
+        polling.not_there(refund, begun_at)
+
+
 # What the engine must know
 
 
@@ -405,7 +435,7 @@ registry.product(
         name="",
         regions=frozenset({"global", "mainland"}),  # its order's product decides when it is planned
         query=lambda client, refund: registry.product_of(refund.order).refunds.query(client, refund),
-        not_there=polling.not_there,
+        not_there=_not_there,
         advance=sync,
         pause=polling.growing("REFUND_POLL_SECONDS"),
     )

@@ -25,7 +25,7 @@ def unknown(wxpay_sandbox):
     wxpay_sandbox.fault("lost_answer", DEDUCT)
     with pytest.raises(OutcomeUnknown):
         orders.deduct(contract, amount=1000, currency="HKD", description="March", reference="m-1")
-    Operation.objects.update(sent_at="2020-01-01T00:00Z", leased_until=None)
+    Operation.objects.update(busy_until="2020-01-01T00:00Z", leased_until=None)
     return Order.objects.get()
 
 

@@ -133,9 +133,9 @@ def test_a_lost_answer_is_told_as_unknown_and_found_out_later(wxpay_sandbox, ord
 
 
 def test_a_refusal_is_told_with_its_reason(wxpay_sandbox, order, agent):
-    wxpay_sandbox.fault("refuse", REFUNDS, code="NO_AUTH", status=403)
+    wxpay_sandbox.fault("refuse", REFUNDS, code="INVALID_REQUEST", status=400)
     page = agent.confirm("order_refund", order.pk, amount="3.50")
-    assert "Refused:" in page.text and "NO_AUTH" in page.text
+    assert "Refused:" in page.text and "INVALID_REQUEST" in page.text
     order.refresh_from_db()
     assert (Refund.objects.get().state, order.refund_reserved) == ("REFUSED", 0)
 

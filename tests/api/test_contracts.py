@@ -197,7 +197,7 @@ def test_session_that_could_not_be_opened_now_is_opened_by_a_worker(member, shop
     assert (answer.json()["launch"], answer.json()["pending"]) == (None, "SIGN")
     assert create(member).json()["out_contract_code"] == answer.json()["out_contract_code"]
 
-    Operation.objects.update(next_try_at="2020-01-01T00:00:00Z", leased_until=None, sent_at="2020-01-01T00:00:00Z")
+    Operation.objects.update(next_try_at="2020-01-01T00:00:00Z", leased_until=None, busy_until="2020-01-01T00:00:00Z")
     MerchantState.objects.update(slow_until=None)
     operations.send_due()
     payload = member.get(f"{URL}{answer.json()['out_contract_code']}/").json()

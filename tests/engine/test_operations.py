@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from django_wxpay import conf
 from django_wxpay.client.errors import OutcomeUnknown
-from django_wxpay.engine import operations
+from django_wxpay.engine import holds, operations
 from django_wxpay.exceptions import OperationPending
 from django_wxpay.models import Discrepancy, Operation, Order
 from django_wxpay.services import orders, refunds
@@ -23,7 +23,7 @@ def contract(wxpay_sandbox):
 
 def test_what_its_caller_sends_is_not_taken_by_a_worker_meanwhile(wxpay_sandbox, contract):
     order = orders.plan_deduction(contract, **ASKED)
-    operations._lease(order.operation)
+    holds.reserve(order.operation)
     assert operations.send_due() == 0
     assert operations.send(order.operation)
     assert wxpay_sandbox.calls.count(("POST", DEDUCT)) == 1
@@ -41,7 +41,7 @@ def test_an_operation_is_sent_by_one_of_two_who_hold_it_in_hand(wxpay_sandbox, c
 
 def test_a_sender_that_died_before_sending_is_followed_by_a_worker(wxpay_sandbox, contract, later):
     order = orders.plan_deduction(contract, **ASKED)
-    operations._lease(order.operation)
+    holds.reserve(order.operation)
     later()
     order.refresh_from_db()
     assert order.state == "SUCCESS"
@@ -113,7 +113,7 @@ def test_a_bug_while_recording_an_answer_loses_nothing(wxpay_sandbox, contract, 
         bug.setattr(type(operations.COMMANDS["DEDUCT"]), "answered", broken)
         with pytest.raises(ZeroDivisionError):
             orders.deduct(contract, **ASKED)
-    assert Operation.objects.get(action="DEDUCT").state == "SENT"
+    assert Operation.objects.get(action="DEDUCT").state == "UNKNOWN"
     later()
     assert Order.objects.get().state == "SUCCESS"
     assert wxpay_sandbox.calls.count(("POST", DEDUCT)) == 1

@@ -7,8 +7,8 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from django_wxpay.client import keyring
-from django_wxpay.engine import operations, polling, transactions
-from django_wxpay.models import Order
+from django_wxpay.engine import holds, operations, polling, transactions
+from django_wxpay.models import Operation, Order
 from django_wxpay.models.base import WireObjectQuerySet
 from django_wxpay.services import certificates
 
@@ -71,7 +71,25 @@ def _writing_first(put):
     put(transactions, "refuse_inside", lambda use: None)
 
 
+def _attempt(put):
+    """What a sender writes back counts for its own attempt: now for whichever is there."""
+    put(holds, "held", lambda operation: Operation.objects.open().filter(pk=operation.pk))
+
+
+def _earlier_attempts(put):
+    """The proof of one attempt leaves open what became of earlier ones: now it is a proof about all."""
+    begin = holds.begin
+
+    def forgetful(operation, claimed):
+        begin(operation, claimed)
+        operation.busy_before = None
+
+    put(holds, "begin", forgetful)
+
+
 DEFENCES = {
+    "attempt": _attempt,
+    "earlier_attempts": _earlier_attempts,
     "row_locks": _row_locks,
     "old_state": _old_state,
     "refresh_window": _refresh_window,

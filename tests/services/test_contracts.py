@@ -92,11 +92,11 @@ def test_a_lost_session_is_opened_again_with_the_same_number(wxpay_sandbox, late
 
 
 def test_a_refused_session_ends_the_contract(wxpay_sandbox):
-    wxpay_sandbox.fault("refuse", "/v3/global/papay/contracts/miniprogram")
-    with pytest.raises(APIError, match="NO_AUTH"):
+    wxpay_sandbox.fault("refuse", "/v3/global/papay/contracts/miniprogram", code="CONTRACT_ERROR")
+    with pytest.raises(APIError, match="CONTRACT_ERROR"):
         contracts.sign(**ASKED)
     assert Contract.objects.get().state == "EXPIRED"
-    assert Operation.objects.get().error_code == "NO_AUTH"
+    assert Operation.objects.get().error_code == "CONTRACT_ERROR"
 
 
 def test_a_session_nobody_signed_expires(wxpay_sandbox):

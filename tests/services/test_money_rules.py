@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay import conf
-from django_wxpay.client.errors import APIError, OutcomeUnknown, RateLimited
+from django_wxpay.client.errors import APIError, OutcomeUnknown, RateLimited, RequestNotSent
 from django_wxpay.engine import discrepancies, operations, polling
 from django_wxpay.engine.facts import Fact
 from django_wxpay.exceptions import CalledInTransaction, OperationPending, OrderPaid, ReferenceReused
@@ -149,7 +149,7 @@ def test_a_deduction_that_was_paid_is_found_so_before_it_is_reversed(wxpay_sandb
     wxpay_sandbox.notification_fault("lost")
     with pytest.raises(OutcomeUnknown):
         orders.deduct(contract, **ASKED)
-    Operation.objects.filter(action="DEDUCT").update(sent_at=timezone.now() - timedelta(hours=1), leased_until=None)
+    Operation.objects.filter(action="DEDUCT").update(busy_until=timezone.now(), leased_until=None)
     with pytest.raises(OrderPaid):
         orders.retry_deduction(Order.objects.get())
     assert Order.objects.get().state == "SUCCESS"
@@ -164,7 +164,7 @@ def test_only_a_proven_429_counts_as_never_sent(wxpay_sandbox, contract, proven,
     with pytest.raises(RateLimited):
         orders.deduct(contract, **ASKED)
     operation = Operation.objects.get(action="DEDUCT")
-    assert (operation.state, operation.sent_at is None) == ("PLANNED", proven)
+    assert (operation.state, operation.busy_until is None) == ("PLANNED", proven)
     if not proven:
         with pytest.raises(OperationPending, match="under way"):
             orders.reverse(Order.objects.get())
@@ -304,9 +304,11 @@ def test_a_sender_that_slept_before_sending_does_not_send_any_more(wxpay_sandbox
         return won
 
     monkeypatch.setattr(operations, "_claim", sleep_after)
-    assert not operations.send(order.operation)
+    with pytest.raises(RequestNotSent):
+        operations.send(order.operation)
     assert ("POST", DEDUCT) not in wxpay_sandbox.calls
     monkeypatch.undo()
+    clock.shift(timedelta(hours=1))
     operations.send_due()
     assert fresh(order).state == "SUCCESS"
 
@@ -317,7 +319,7 @@ def test_what_another_worker_sent_again_meanwhile_counts_as_under_way(wxpay_sand
     with pytest.raises(OutcomeUnknown):
         orders.deduct(contract, **ASKED)
     hour = timedelta(hours=1)
-    Operation.objects.filter(action="DEDUCT").update(sent_at=timezone.now() - hour, next_try_at=timezone.now())
+    Operation.objects.filter(action="DEDUCT").update(busy_until=timezone.now() - hour, next_try_at=timezone.now())
     in_hand = Operation.objects.get(action="DEDUCT")
     operations.send_due()  # another worker
     Operation.objects.filter(action="DEDUCT").update(next_try_at=timezone.now())

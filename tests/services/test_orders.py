@@ -302,7 +302,7 @@ def test_reversing_an_unknown_deduction_that_was_paid_finds_out(wxpay_sandbox, c
     wxpay_sandbox.fault("lost_answer", DEDUCT)
     with pytest.raises(OutcomeUnknown):
         orders.deduct(contract, **ASKED)
-    Operation.objects.filter(action="DEDUCT").update(sent_at=timezone.now() - timedelta(hours=1), leased_until=None)
+    Operation.objects.filter(action="DEDUCT").update(busy_until=timezone.now(), leased_until=None)
     with pytest.raises((OutcomeUnknown, OrderPaid)):
         orders.reverse(Order.objects.get())
     later()

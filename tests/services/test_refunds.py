@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited
@@ -38,8 +39,8 @@ def refunds_there(wxpay_sandbox):
 
 def a_minute_passes(wxpay_sandbox):
     """For both: the emulator's pace and our own turns."""
-    for operation in Operation.objects.filter(sent_at__isnull=False):
-        Operation.objects.filter(pk=operation.pk).update(sent_at=operation.sent_at - timedelta(seconds=61))
+    minute = timedelta(seconds=61)
+    Operation.objects.update(sent_at=F("sent_at") - minute, busy_until=F("busy_until") - minute)
     wxpay_sandbox.advance(61)
     Operation.objects.open().update(next_try_at=timezone.now())
     operations.send_due()

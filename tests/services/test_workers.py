@@ -35,7 +35,7 @@ def test_an_operation_of_a_merchant_that_left_gives_way_to_the_others(wxpay_sand
 
 def test_a_late_order_of_a_merchant_that_left_does_not_keep_others_from_being_reversed(wxpay_sandbox, orphan, settings):
     settings.WXPAY = {**settings.WXPAY, "ORDER_EXPIRES_SECONDS": 0}
-    Operation.objects.of(orphan).update(state="UNKNOWN", sent_at="2026-01-01T00:00:00Z")
+    Operation.objects.of(orphan).update(state="UNKNOWN", busy_until="2026-01-01T00:00:00Z")
     order = plan(wxpay_sandbox.signed_contract(), "late")
     assert orders.close_expired() == 1
     assert Operation.objects.of(order).filter(action="REVERSE").exists()

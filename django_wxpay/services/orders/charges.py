@@ -17,7 +17,7 @@ class Charge(commands.Command):
             return Operation.State.UNKNOWN
         if not row.is_final:
             changes = {"error_code": error.code[:64]}
-            move(row, State.REFUSED, commands.refusal(row, operation), changes, note=str(error)[:256])
+            move(row, State.REFUSED, commands.refusal(row, operation, error), changes, note=str(error)[:256])
         return Operation.State.REFUSED
 
     def verdict(self, row, operation):

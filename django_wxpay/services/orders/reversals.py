@@ -79,6 +79,7 @@ def _close_expired_of(product, limit):
 class Reverse(commands.Command):
     action = Action.REVERSE
     harmless = True
+    pause = timedelta(seconds=5)  # a payer who is still at it, say
 
     def send(self, client, operation, row):
         product = registry.product_of(row)
@@ -99,7 +100,7 @@ class Reverse(commands.Command):
                 move(
                     row,
                     State.REFUSED,
-                    commands.refusal(row, operation),
+                    commands.refusal(row, operation, error),
                     {},
                     note="never arrived at WeChat Pay",
                 )
