@@ -24,8 +24,8 @@ from .answers import Answer, RawAnswer, decode, prove
 from .errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent, SignatureInvalid, WxPayError
 from .identity import HOSTS, Identity
 from .keyring import KeyRing
+from .privacy import HIDDEN, private_values, unseen
 from .refusals import error_for
-from .secret import HIDDEN, private_values, unseen
 from .transport import Transport
 
 logger = logging.getLogger(__name__)

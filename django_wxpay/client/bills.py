@@ -27,8 +27,8 @@ from .errors import (
     SignatureInvalid,
     WxPayError,
 )
+from .privacy import Unseen
 from .refusals import NO_STATEMENT
-from .secret import Unseen
 from .statements import MAX_STATEMENT_BYTES, Statement, StatementRow, parse_statement
 
 __all__ = ["Bills", "DownloadedStatement", "Sink", "Statement", "StatementRow", "parse_statement"]

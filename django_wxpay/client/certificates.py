@@ -18,7 +18,7 @@ from .base import BaseClient
 from .errors import MessageMalformed, OutcomeUnknown
 from .identity import Identity
 from .keyring import KeyRing, normal_serial
-from .secret import Unseen, unseen
+from .privacy import Unseen, unseen
 
 PATHS = {"global": "/v3/global/certificates", "mainland": "/v3/certificates"}
 

@@ -10,8 +10,8 @@ from . import fields
 from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField, OutcomeUnknown
+from .privacy import Unseen, unseen
 from .refusals import NO_CONTRACT
-from .secret import Unseen, unseen
 
 _ROOT = "/v3/global/papay/contracts"
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from . import pem
 from .errors import DecryptionFailed
-from .secret import Secret, unseen
+from .privacy import unseen
 
 T = TypeVar("T")
 
@@ -32,14 +32,12 @@ _OAEP = OAEP(mgf=MGF1(algorithm=hashes.SHA1()), algorithm=hashes.SHA1(), label=N
 
 
 @unseen
-def private_key(key: str | bytes | RSAPrivateKey | Secret[str] | Secret[bytes]) -> RSAPrivateKey:
+def private_key(key: str | bytes | RSAPrivateKey) -> RSAPrivateKey:
     """Return a merchant's private key from its text or file, in any form people have it, or as it is when loaded.
 
     PKCS#8 or PKCS#1; PEM, also without its BEGIN and END lines, on one line or with ``\\n`` as two characters; DER.
     ValueError, without any part of the text, when it is no RSA private key; it says what it is instead.
     """
-    if isinstance(key, Secret):
-        key = key.reveal()
     if isinstance(key, RSAPrivateKey):
         return key
     loaded = _first(key, ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"), _load_private)

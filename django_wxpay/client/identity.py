@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from . import crypto, fields
 from .errors import InvalidField
-from .secret import Secret, revealed, unseen
+from .privacy import unseen
 
 DIRECT = "direct"
 INSTITUTION = "institution"
@@ -25,8 +25,8 @@ class Identity:
     mode: ``direct``, or ``institution`` (alias ``partner``) for one that calls for sub-merchants; ``mchid``
     and ``appid`` are then the ``sp_mchid`` and ``sp_appid``. region: ``global`` or ``mainland``. private_key:
     its text, as `crypto.private_key` takes it, or a loaded key; parsed once, here. apiv3_key_previous: also tried
-    on notifications, while the key is being changed. accept_language: the language of error messages. Keys may be
-    given as a `Secret`; none is kept as text.
+    on notifications, while the key is being changed. accept_language: the language of error messages. No
+    key is kept as text.
 
     ValueError, naming the parameter, for what cannot be right. No secret shows in ``repr``, nor in an error's frames.
     """
@@ -47,11 +47,11 @@ class Identity:
         mchid: str,
         appid: str,
         serial_no: str,
-        private_key: str | bytes | RSAPrivateKey | Secret[str] | Secret[bytes],
-        apiv3_key: str | Secret[str],
+        private_key: str | bytes | RSAPrivateKey,
+        apiv3_key: str,
         mode: str = DIRECT,
         region: str = "global",
-        apiv3_key_previous: str | Secret[str] = "",
+        apiv3_key_previous: str = "",
         accept_language: str = "en",
     ) -> None:
         if mode not in _MODES:
@@ -110,9 +110,9 @@ class Identity:
         return {}
 
 
-def _sealing_key(name: str, key: str | Secret[str]) -> AESGCM:
+def _sealing_key(name: str, key: str) -> AESGCM:
     # The text never appears in the message: it would end in a log.
-    raw = revealed(key).encode()
+    raw = key.encode()
     if len(raw) != 32:
         raise ValueError(f"{name} must have exactly 32 bytes, not {len(raw)}.")
     return AESGCM(raw)

@@ -10,7 +10,7 @@ from . import crypto, signatures
 from .answers import read_object
 from .base import BaseClient
 from .errors import MessageMalformed
-from .secret import Unseen
+from .privacy import Unseen
 
 _ALGORITHM = "AEAD_AES_256_GCM"
 _NAME = re.compile(r"[!-~]{1,64}")

@@ -13,8 +13,8 @@ from . import fields
 from .answers import Answer
 from .base import BaseClient
 from .errors import APIError, OutcomeUnknown
+from .privacy import Unseen
 from .refusals import NO_ORDER
-from .secret import Secret, Unseen, revealed
 
 _DEDUCTIONS = "/v3/global/papay/transactions"
 _PAYMENTS = "/v3/global/transactions"
@@ -95,7 +95,7 @@ class Orders(Unseen):
         self,
         *,
         out_trade_no: str,
-        auth_code: str | Secret[str],
+        auth_code: str,
         amount_total: int,
         currency: str,
         description: str,
@@ -123,7 +123,7 @@ class Orders(Unseen):
         The payment code appears in no log and no error.
         """
         identity = self._client.identity
-        code = fields.auth_code("auth_code", revealed(auth_code), auth_code_prefixes)
+        code = fields.auth_code("auth_code", auth_code, auth_code_prefixes)
         body: dict[str, Any] = {
             **identity.numbers(sub_mchid=sub_mchid),
             **identity.appids(sub_appid=sub_appid),

@@ -10,8 +10,8 @@ from . import fields
 from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField
+from .privacy import Unseen
 from .refusals import NO_REFUND
-from .secret import Unseen
 
 _ROOT = "/v3/global/refunds"
 SOURCES = ("REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS")

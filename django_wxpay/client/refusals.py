@@ -11,7 +11,7 @@ from typing import Any
 
 from .answers import RawAnswer, error_of, retry_after
 from .errors import APIError, NotFound, OutcomeUnknown, RateLimited, SetupError, WxPayError, normal_code
-from .secret import masked, masked_detail
+from .privacy import masked, masked_detail
 
 # What one call, and only this call, takes for "the very thing that was asked about is not there".
 NO_CONTRACT = ("CONTRACT_NOT_EXIST",)

@@ -10,8 +10,8 @@ from . import fields
 from .answers import Answer
 from .base import BaseClient
 from .errors import InvalidField, NotFound
+from .privacy import Unseen
 from .refusals import NO_SETTLEMENT
-from .secret import Unseen
 
 _PATH = "/v3/global/settle/settlements"
 SETTLED = "SETTLED"

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import traceback
 
 import pytest
 from django.db import IntegrityError, connection
@@ -185,6 +186,29 @@ def test_kept_rows_hold_no_secret(wxpay_sandbox, secrets_of):
         "wechatpay-nonce", "wechatpay-serial", "wechatpay-signature", "wechatpay-signature-type",
         "wechatpay-timestamp", "request-id", "content-type", "user-agent",
     }  # fmt: skip
+
+
+CODE = "134567890123456789"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"currency": "?"},
+        {"auth_code": CODE + "0"},
+        {"amount": 0},
+        {"reference": ""},
+        {"goods_tag": "x" * 99},
+        {"by": 5},
+    ],
+)
+def test_no_frame_of_a_quick_payment_that_fails_shows_the_payers_code(wxpay_sandbox, wrong):
+    asked = {"auth_code": CODE, "amount": 100, "currency": "HKD", "description": "Tea", "reference": "r1"}
+    with pytest.raises((ValueError, TypeError)) as caught:
+        orders.pay_by_code(**asked | wrong)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert len(frames) > 1
+    assert [frame for frame in frames if CODE in repr(frame.f_locals)] == []
 
 
 def test_a_delivery_error_names_the_receiver_in_one_line(wxpay_sandbox):

@@ -12,11 +12,11 @@ from datetime import timedelta
 
 from django.db import IntegrityError
 from django.utils import timezone
-from django.views.decorators.debug import sensitive_variables
 
 from ... import conf
 from ...client import fields
 from ...client.errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent
+from ...client.texts import hide
 from ...engine import commands, operations, polling, registry, transactions
 from ...engine.facts import move
 from ...engine.numbers import new_number
@@ -32,7 +32,6 @@ State = Order.State
 WAITING = timedelta(minutes=5)  # while somebody may stand there, the distance of queries does not grow
 
 
-@sensitive_variables("auth_code", "asked")
 def pay_by_code(
     *,
     auth_code,
@@ -67,6 +66,7 @@ def pay_by_code(
 
     Source: APIv3 manual, "Quick pay", POST /v3/global/micropay/transactions/pay.
     """
+    auth_code = hide(auth_code)
     asked = dict(locals())
     fields.auth_code("auth_code", auth_code, conf.setting("AUTH_CODE_PREFIXES"))
     transactions.refuse_inside("orders.pay_by_code outside of atomic()")
@@ -79,7 +79,6 @@ def pay_by_code(
         return Order.objects.get(mchid=conf.merchant(merchant).mchid, reference=reference, attempt=1)
 
 
-@sensitive_variables("auth_code")
 def _plan_payment(
     *, auth_code, amount, currency, description, reference, user, attach, merchant, sub_mchid, sub_appid, by, **more
 ):  # fmt: skip

@@ -1,8 +1,7 @@
 """What must not be seen by accident: in logs, error pages, error trackers, stored error texts.
 
-Three ways, each for what the others cannot reach: values that are kept are held in a `Secret`; what a call works with
-(bodies, headers, payment codes) is forgotten by the frames of an error that leaves it, `unseen`; what WeChat Pay
-repeats of it in an error's text is `masked`.
+What a call works with (keys, bodies, headers, payment codes) is forgotten by the frames of an error that leaves it,
+`unseen`; what WeChat Pay repeats of it in an error's text is `masked`. Texts of messages are `texts.Hidden`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -29,39 +27,6 @@ _DETAIL = frozenset(
 )
 # A shorter value would be found by chance inside of other words.
 _SHORTEST = 4
-
-
-class Secret(Generic[T]):
-    """A value that shows itself only to who asks by name: ``secret.reveal()``. It cannot be pickled."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: T) -> None:
-        self._value = value
-
-    def reveal(self) -> T:
-        """Return the value."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "‹secret›"
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __copy__(self) -> Secret[T]:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Secret[T]:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A secret is not written down.")
-
-
-def revealed(value: T | Secret[T]) -> T:
-    """Return a value that may be given as a `Secret`."""
-    return value.reveal() if isinstance(value, Secret) else value
 
 
 def unseen(function: Callable[P, R]) -> Callable[P, R]:
