@@ -5,11 +5,11 @@ Source: APIv3 manual, "Auto-debit" (papay/transactions) and "Quick pay" (micropa
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from . import fields
+from . import fields, goods
 from .answers import Answer
 from .base import BaseClient
 from .errors import APIError, OutcomeUnknown
@@ -110,6 +110,7 @@ class Orders(Unseen):
         store_id: str = "",
         store_name: str = "",
         store_address: str = "",
+        detail: Mapping[str, Any] | None = None,
         sub_mchid: str = "",
         sub_appid: str = "",
         auth_code_prefixes: Collection[str] = AUTH_CODE_PREFIXES,
@@ -118,7 +119,8 @@ class Orders(Unseen):
 
         The answer is the order: read ``trade_state``. While a password is asked for, that is ``USERPAYING``, or
         the data is an error object with the ``code`` ``USERPAYING`` instead of an order. Never send a second
-        time after OutcomeUnknown: the code is gone; query, then reverse. A store is named whole, or not at all.
+        time after OutcomeUnknown: the code is gone; query, then reverse. A store has a name and an address, or is not
+        named at all. detail: what was bought, as `goods.detail` takes it.
 
         The payment code appears in no log and no error.
         """
@@ -144,6 +146,7 @@ class Orders(Unseen):
                     operator_id=fields.text("operator_id", operator_id, 32, required=False),
                     store_info=_store(store_id, store_name, store_address),
                 ),
+                detail=goods.detail(detail),
             ),
         }
         try:
@@ -200,7 +203,7 @@ def _store(store_id: str, name: str, address: str) -> dict[str, str]:
     if not (store_id or name or address):
         return {}
     return {
-        "id": fields.text("store_id", store_id, 32),
+        **_said(id=fields.text("store_id", store_id, 32, required=False)),
         "name": fields.text("store_name", name, 256),
         "address": fields.text("store_address", address, 512),
     }
