@@ -1,0 +1,7 @@
+"""Refunds: money back to the payer, never more than was paid, one at a time per order."""
+
+from .facts import apply_refund
+from .polls import poll, sync, sync_all
+from .requests import create, give_up, plan_refund
+
+__all__ = ["apply_refund", "create", "give_up", "plan_refund", "poll", "sync", "sync_all"]

@@ -1,0 +1,83 @@
+"""Asking about refunds: about one, about all of an order, about those that are due."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from django.utils import timezone
+
+from ...client.errors import NotFound
+from ...engine import holds, polling, queries, registry, remote, transactions
+from ...engine.facts import Fact
+from ...models import Order, Refund, Source
+from .facts import apply_refund, end, lock
+
+State = Refund.State
+
+
+def sync(refund: Refund) -> Refund:
+    """Query WeChat Pay and record what it says; returns the refreshed row.
+
+    Raises APIError, OutcomeUnknown. That WeChat Pay does not know the refund (yet) is no error.
+
+    Source: APIv3 manual, "Query a single refund", GET /v3/global/refunds/out-refund-no/{out_refund_no}.
+    """
+    row: Refund = queries.sync(refund)
+    return row
+
+
+def sync_all(order: Order) -> list[Refund]:
+    """Query every refund of an order, adopt those made elsewhere; returns the order's `Refund`s.
+
+    Raises APIError, OutcomeUnknown; what was read before stays recorded.
+
+    Source: APIv3 manual, "Query all refunds", GET /v3/global/refunds.
+    """
+    begun_at = timezone.now()
+    merchant = remote.merchant_of(order)
+    with remote.client_of(order) as client:
+        entries = registry.product_of(order).refunds.query_all(client, order)
+        try:
+            for entry in entries:
+                payload = entry | {"out_trade_no": order.out_trade_no}
+                fact = Fact(
+                    merchant, payload, Source.QUERY, text=json.dumps(payload, ensure_ascii=False), begun_at=begun_at
+                )
+                transactions.run(lambda fact=fact: apply_refund(fact))
+        except NotFound:
+            pass
+    return list(order.refunds.all())
+
+
+def poll(limit: int = 100) -> int:
+    """Query refunds that are due; returns how many."""
+    return polling.poll(Refund.objects.all(), sync, limit)
+
+
+def _not_there(refund: Refund, begun_at: datetime) -> None:
+    """WeChat Pay does not know it. When nobody will send it any more, and nothing was under way, it never will be."""
+
+    def work() -> bool:
+        row = lock(refund)
+        if row.state != State.CREATED or not holds.nothing_comes(row, begun_at):
+            return False
+        fact = Fact(remote.merchant_of(row), {}, Source.QUERY, begun_at=begun_at)
+        end(row, State.REFUSED, fact, {}, note="never arrived at WeChat Pay")
+        return True
+
+    if not transactions.run(work):
+        polling.not_there(refund, begun_at)
+
+
+registry.product(
+    registry.Product(
+        subject=Refund.subject,
+        name="",
+        regions=frozenset({"global", "mainland"}),  # its order's product decides when it is planned
+        query=lambda client, refund: registry.product_of(refund.order).refunds.query(client, refund),
+        not_there=_not_there,
+        advance=sync,
+        pause=polling.growing("REFUND_POLL_SECONDS"),
+    )
+)

@@ -1,0 +1,188 @@
+"""Asking for refunds, and asking no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError
+from django.db.models import Max
+from django.utils import timezone
+
+from ... import conf
+from ...client import Client, fields
+from ...client.answers import Answer
+from ...client.errors import WxPayError
+from ...engine import commands, operations, outcomes, registry, remote, transactions
+from ...engine.facts import Applied, Fact
+from ...engine.numbers import new_number
+from ...exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge
+from ...models import Action, Operation, Order, Refund, Source
+from .facts import apply_refund, end, lock
+
+State = Refund.State
+MOST_REFUNDS = 50
+WINDOW = timedelta(days=365)
+
+
+def plan_refund(
+    order: Order, *, amount: int, reference: str, reason: str = "", source: str = "", by: Any = None
+) -> Refund:
+    """Write down a refund of part or all of an order; `send_operations` asks WeChat Pay for it.
+
+    amount: int, minor units, at most `order.refundable_amount`. reference: the shop's own name for this refund, at
+    most 64 characters; the same again returns the same row. reason: shown to the payer, at most 80 characters.
+    source: a `Refund.FundSource`, WeChat Pay's default (unsettled funds) when empty.
+
+    Returns the `Refund` (CREATED). Refunds of one order are sent one at a time, a minute apart. Joins the caller's
+    transaction; nothing is sent here. Raises InvalidField, OrderNotPaid, RefundTooLarge, RefundNotPossible (the
+    51st, or after 365 days), ReferenceReused.
+    """
+    fields.amount("amount", amount)
+    fields.text("reason", reason, 80, required=False)
+    fields.text("reference", reference, 64)
+    fields.choice("source", source, tuple(Refund.FundSource.values), required=False)
+    wanted = {"amount": amount, "reason": reason, "source": source}
+    try:
+        with transactions.atomic():
+            locked = Order.objects.select_for_update().get(pk=order.pk)
+            if known := _asked_as(locked, reference, wanted):
+                return known
+            _refuse_impossible(locked)
+            if not locked.reserve_refund(amount):
+                raise RefundTooLarge(locked, amount)
+            order.refund_reserved = locked.refund_reserved
+            refund = Refund.objects.create(
+                **wanted,
+                order=locked,
+                merchant=locked.merchant,
+                mchid=locked.mchid,
+                sub_mchid=locked.sub_mchid,
+                appid=locked.appid,
+                sub_appid=locked.sub_appid,
+                reference=reference,
+                currency=locked.currency,
+                out_refund_no=new_number(),
+            )
+            return operations.plan(refund, Action.REFUND, _to_send(refund, locked), by=by)
+    except IntegrityError:
+        if known := _asked_as(order, reference, wanted):  # somebody used the reference at this very moment
+            return known
+        raise
+
+
+def create(order: Order, **asked: Any) -> Refund:
+    """Ask WeChat Pay to refund, now. Takes what `plan_refund` takes.
+
+    Returns the `Refund`, usually PROCESSING: accepted is not yet refunded; the result comes as a notification or by
+    polling. It is CREATED while another refund of this order has its turn; a worker sends it then. Raises what
+    `plan_refund` raises (nothing was sent), APIError (refused, the amount is refundable again; but NOT_ENOUGH, too
+    little of the merchant's own money, leaves it CREATED and is asked again hourly), OutcomeUnknown (it
+    may have been accepted: polling finds out, a new refund must wait), RequestNotSent and RateLimited (not accepted
+    yet: a worker sends it), CalledInTransaction (use `plan_refund`).
+
+    Source: APIv3 manual, "Apply for a refund", POST /v3/global/refunds.
+    """
+    return operations.carry_out(plan_refund, order, **asked)
+
+
+def give_up(refund: Refund, *, by: Any = None) -> Refund:
+    """Ask no more for a refund that WeChat Pay has surely not taken, so that it can be asked for otherwise.
+
+    For a refund that waits after NOT_ENOUGH, say: give it up, then ask under a new reference with
+    `source=REFUND_SOURCE_RECHARGE_FUNDS`. Returns the `Refund` (REFUSED); its amount is refundable again. Nothing is
+    sent. Raises OperationPending (it may have been taken: its outcome must be known first), NotAllowedNow (it is
+    accepted or over).
+    """
+
+    def work() -> Refund:
+        row = lock(refund)
+        pending = commands.open_of(row)
+        if row.state != State.CREATED or pending is None:
+            raise NotAllowedNow(f"Refund {row.number} is {row.state}: it cannot be given up.")
+        if pending.busy_until is not None or not outcomes.give_up(pending):
+            raise OperationPending(f"Refund {row.number} may have been taken; wait until its outcome is known.")
+        fact = Fact(remote.merchant_of(row), {}, Source.STAFF, user=by)
+        end(row, State.REFUSED, fact, {"error_code": pending.error_code}, "given up")
+        return row
+
+    return transactions.run(work)
+
+
+def _asked_as(order: Order, reference: str, wanted: Mapping[str, Any]) -> Refund | None:
+    known = Refund.objects.filter(order_id=order.pk, reference=reference).first()
+    return operations.refuse_reuse(known, reference, wanted) if known else None
+
+
+def _refuse_impossible(order: Order) -> None:
+    if not order.is_paid:
+        raise OrderNotPaid(f"Order {order.number} is {order.state}: only a paid order can be refunded.")
+    if order.success_time is not None and order.success_time + WINDOW < timezone.now():
+        raise RefundNotPossible(
+            f"Order {order.number} was paid more than 365 days ago: WeChat Pay refunds it no more. "
+            "Pay the customer back another way."
+        )
+    if order.refunds.exclude(state__in=Refund.GIVES_BACK).count() >= MOST_REFUNDS:
+        raise RefundNotPossible(f"Order {order.number} has {MOST_REFUNDS} refunds already; WeChat Pay takes no more.")
+
+
+def _to_send(refund: Refund, order: Order) -> dict[str, Any]:
+    number = {"transaction_id": order.transaction_id} if order.transaction_id else {"out_trade_no": order.out_trade_no}
+    return number | {
+        "out_refund_no": refund.out_refund_no,
+        "amount": refund.amount,
+        "amount_total": order.amount_total,
+        "currency": order.currency,
+        "reason": refund.reason,
+        "source": refund.source,
+        "notify_url": remote.merchant_of(order).notify_url,
+        "sub_mchid": order.sub_mchid,
+        "sub_appid": order.sub_appid,
+    }
+
+
+@registry.command
+class RefundOrder(commands.Command):
+    action = Action.REFUND
+    pause = timedelta(hours=1)
+
+    def wait_until(self, operation: Operation, row: Refund) -> datetime | None:
+        """One refund of an order at a time, a minute apart, in the order they were asked for."""
+        Order.objects.select_for_update().get(pk=row.order_id)
+        siblings = Refund.objects.filter(order_id=row.order_id).exclude(pk=row.pk).values_list("pk", flat=True)
+        others = Operation.objects.filter(subject=Refund.subject, action=Action.REFUND, object_id__in=list(siblings))
+        spacing = timedelta(seconds=conf.setting("REFUND_SPACING_SECONDS"))
+        now = timezone.now()
+        # One that was asked for and surely not taken waits for hours perhaps (NOT_ENOUGH): it lets others pass.
+        ahead = others.open().filter(pk__lt=operation.pk).exclude(attempts__gt=0, busy_until__isnull=True)
+        if ahead.exists():
+            return now + min(spacing, timedelta(seconds=5))
+        latest = others.aggregate(sent=Max("sent_at"), busy=Max("busy_until"))
+        until = max(latest["sent"] + spacing, latest["busy"] or now) if latest["sent"] else now
+        return until if until > now else None
+
+    def lock(self, row: Refund) -> Refund:
+        return lock(row)
+
+    def send(self, client: Client, operation: Operation, row: Refund) -> Answer:
+        answer: Answer = registry.product_of(row.order).refunds.create(client, operation.fields)
+        return answer
+
+    def answered(self, row: Refund, fact: Fact, operation: Operation) -> Applied:
+        return apply_refund(fact)
+
+    def refused(self, row: Refund, error: WxPayError, operation: Operation) -> str:
+        if error.means("OUT_REFUND_NO_USED"):
+            return Operation.State.UNKNOWN
+        if error.means("NOT_ENOUGH"):  # of the merchant's money: the same number again, later
+            return Operation.State.PLANNED
+        if not row.is_final:
+            fact = commands.refusal(row, operation, error)
+            end(row, State.REFUSED, fact, {"error_code": error.code[:64]}, str(error))
+        return Operation.State.REFUSED
+
+    def verdict(self, row: Refund, operation: Operation) -> str | None:
+        if row.state == State.REFUSED:
+            return Operation.State.REFUSED
+        return None if row.state == State.CREATED else Operation.State.DONE
