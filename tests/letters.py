@@ -1,7 +1,7 @@
 """WeChat Pay's notifications, caught on their way to the shop: to be handed over late, twice, altered or never."""
 
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -40,6 +40,21 @@ class Letter(NamedTuple):
         now = wechat.clock.wire_time() + shift
         signed = protocol.signature_headers(private_key, serial or known_serial, self.body, now=now)
         return self._replace(headers=self.headers | signed)
+
+    def altered(self, sandbox, **changes):
+        """The same message with other values in its outer part (None removes one), signed again."""
+        told = {name: value for name, value in (json.loads(self.body) | changes).items() if value is not None}
+        return self._replace(body=json.dumps(told).encode()).signed_by(sandbox)
+
+    def sealing(self, sandbox, plain, key=None):
+        """The same message with other bytes sealed in it, signed again. key: another than the merchant's."""
+        nonce, extra = "synthnonce34", "x"
+        sealed = AESGCM((key or sandbox.wechat.keys.apiv3_key).encode()).encrypt(nonce.encode(), plain, extra.encode())
+        resource = {
+            "algorithm": "AEAD_AES_256_GCM", "ciphertext": b64encode(sealed).decode(), "nonce": nonce,
+            "associated_data": extra, "original_type": "transaction",
+        }  # fmt: skip
+        return self.altered(sandbox, resource=resource)
 
     def opened(self, sandbox):
         """What is sealed in it."""

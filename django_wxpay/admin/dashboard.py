@@ -61,6 +61,12 @@ SUBJECTS = [
         "attention=waiting",
     ),
     Subject(
+        _("Notifications of an unknown kind"),
+        _("News about our products. What they name is queried; they are processed once an upgrade knows them."),
+        attention.unknown_notifications,
+        "attention=unknown",
+    ),
+    Subject(
         _("Parked deliveries"),
         _("The shop’s own code failed to take them. Mend it, then deliver them again."),
         attention.parked_transitions,

@@ -13,7 +13,7 @@ from .filters import attention as attention_filter
 from .outcomes import Done
 
 State = Notification.State
-LEVELS = {State.PROCESSED: messages.SUCCESS, State.UNHANDLED: messages.INFO}
+LEVELS = {State.PROCESSED: messages.SUCCESS}
 
 
 class ProcessAgain(StaffAction):
@@ -48,6 +48,9 @@ class ProcessAgain(StaffAction):
         except WxPayError as error:
             words = gettext("It failed again, and stays for the next try: %(error)s")
             return Done(messages.ERROR, words % {"error": error}, row)
+        if row.state == State.UNHANDLED:
+            words = gettext("This version does not know its kind. Upgrade, then process it again.")
+            return Done(messages.INFO, words, row)
         words = gettext("It was processed; it is now: %(state)s.") % {"state": row.get_state_display()}
         if row.error:
             words = f"{words} ({row.error})"
@@ -69,6 +72,7 @@ class NotificationAdmin(StaffActionsAdmin):
         attention_filter(
             failed=(_("failed"), attention.failed_notifications),
             waiting=(_("waiting"), attention.waiting_notifications),
+            unknown=(_("of an unknown kind"), attention.unknown_notifications),
         ),
         "state",
         "outcome",

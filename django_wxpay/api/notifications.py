@@ -110,7 +110,7 @@ class NotificationView(APIView):
         """Answer every error in WeChat Pay's form; DRF's and the shop's exception handlers are not asked."""
         status, message = self._meaning(exc)
         merchant = self.kwargs.get("merchant", "")
-        if status < 500 or isinstance(exc, Refusal):
+        if status < 500 or isinstance(exc, (Refusal, DecryptionFailed)):
             refusals.note(merchant if merchant in conf.aliases() else "", status, exc)
         return JsonResponse({"code": "FAIL", "message": message[:MESSAGE_LENGTH]}, status=status)
 
@@ -127,7 +127,6 @@ class NotificationView(APIView):
             case APIException():  # 405
                 return exc.status_code, str(exc.detail)
             case DecryptionFailed():
-                logger.error("notification not decrypted merchant=%s: %s", merchant, exc)
                 return 500, "The message cannot be decrypted."
             case ProcessingFailed():
                 logger.error("notification kept, but not processed merchant=%s: %s", merchant, exc)

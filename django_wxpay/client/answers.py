@@ -17,6 +17,7 @@ from .texts import clean
 
 # What `Retry-After` may ask for: a header of one answer, perhaps unsigned, must not silence a merchant for long.
 LONGEST_WAIT_SECONDS = 600
+LONGEST_INTEGER = 1000  # digits
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,15 @@ class RawAnswer:
         return told if told.tzinfo else told.replace(tzinfo=timezone.utc)
 
 
+def _whole(digits: str) -> int | str:
+    """An integer. One longer than any number of ours stays text, for Python refuses to read very long ones at all."""
+    return int(digits) if len(digits) <= LONGEST_INTEGER else digits
+
+
 def read_object(text: str) -> dict[str, Any]:
     """Return the JSON object in a text; ValueError for anything else, however deep or huge."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_whole)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from . import crypto, signatures
@@ -11,13 +12,18 @@ from .answers import read_object
 from .base import BaseClient
 from .errors import MessageMalformed
 from .privacy import Unseen
+from .texts import Hidden, hide
 
 _ALGORITHM = "AEAD_AES_256_GCM"
 _NAME = re.compile(r"[!-~]{1,64}")
 
 
 class Envelope(NamedTuple):
-    """A notification's outer part; ``resource`` is the sealed part, ``create_time`` is text as sent."""
+    """A notification's outer part; ``resource`` is the sealed part.
+
+    ``id``: as sent, or the SHA-256 of one that is no name of 64 characters (of the body, when there is none). The
+    other texts are as sent, "" when they are absent or no text.
+    """
 
     id: str
     create_time: str
@@ -29,6 +35,19 @@ class Envelope(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Envelope {self.id} {self.event_type}>"
+
+
+def _text(told: dict[str, Any], name: str) -> str:
+    value = told.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _name(told: dict[str, Any], body: bytes) -> str:
+    """What tells a message from others, the same for its repeats; it must fit a column, and be unique there."""
+    name = _text(told, "id")
+    if _NAME.fullmatch(name):
+        return name
+    return sha256(name.encode("utf-8", "surrogatepass") or body).hexdigest()
 
 
 class Notifications(Unseen):
@@ -46,35 +65,32 @@ class Notifications(Unseen):
         signatures.check(headers, body, self._client.keys.find, self._client.clock())
 
     def decode(self, body: bytes) -> Envelope:
-        """Return the outer part of a verified notification; MessageMalformed when it is none."""
+        """Return the outer part of a verified notification; MessageMalformed when nothing in it can be opened."""
         try:
             told = read_object(body.decode())
             resource = told["resource"]
             if resource["algorithm"] != _ALGORITHM:
                 raise ValueError("sealed by an unknown algorithm")
-            envelope = Envelope(
-                told["id"],
-                told.get("create_time") or "",
-                told["event_type"],
-                told.get("resource_type") or "",
-                told.get("summary") or "",
-                resource.get("original_type") or "",
-                resource,
-            )
             sealed = (resource["ciphertext"], resource["nonce"], resource.get("associated_data") or "")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise MessageMalformed(f"The notification is not as the manual describes ({error}).") from None
-        if {*map(type, sealed), *map(type, envelope[:-1])} != {str}:
+        if {*map(type, sealed)} != {str}:
             raise MessageMalformed("The notification is not as the manual describes (something is no text).")
-        if not (_NAME.fullmatch(envelope.id) and _NAME.fullmatch(envelope.event_type)):
-            raise MessageMalformed("The notification has no proper id or event_type.")
-        return envelope
+        return Envelope(
+            _name(told, body),
+            _text(told, "create_time"),
+            _text(told, "event_type"),
+            _text(told, "resource_type"),
+            _text(told, "summary"),
+            _text(resource, "original_type"),
+            resource,
+        )
 
     def decrypt(self, envelope: Envelope) -> tuple[dict[str, Any], str]:
-        """Return a notification's content, as an object and as the text it was.
+        """Return a notification's content, as an object and as the text it was, every text in it `Hidden`.
 
         Tries the APIv3 key, then the previous one. Raises DecryptionFailed; MessageMalformed when what was
-        sealed is no JSON object.
+        sealed is no JSON object: that it opened proves all the same that it was sealed for us.
         """
         resource = envelope.resource
         plain = crypto.open_sealed(
@@ -84,7 +100,7 @@ class Notifications(Unseen):
             resource.get("associated_data") or "",
         )
         try:
-            text = plain.decode()
-            return read_object(text), text
+            text = Hidden(plain.decode())
+            return hide(read_object(text)), text
         except ValueError:
             raise MessageMalformed("The notification's content is no JSON object.") from None

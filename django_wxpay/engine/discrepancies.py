@@ -14,7 +14,7 @@ LONGEST = 2000  # characters of a side: people compare them
 def record(kind, row, *, ours="", theirs="", about=None):
     """Note that something does not fit `row`; the same again only counts. Joins the caller's transaction."""
     about = about or row.subject
-    key = f"{about}:{row.pk}:{kind}"
+    key = _key(kind, row, about)
     with transactions.atomic():
         found, created = Discrepancy.objects.get_or_create(
             open_key=key,
@@ -33,6 +33,15 @@ def record(kind, row, *, ours="", theirs="", about=None):
         else:
             Discrepancy.objects.filter(pk=found.pk).update(seen=F("seen") + 1)
     return found
+
+
+def is_open(kind, row, *, about=None):
+    """Whether people were told of it already, and nobody has ended it yet."""
+    return Discrepancy.objects.filter(open_key=_key(kind, row, about or row.subject)).exists()
+
+
+def _key(kind, row, about):
+    return f"{about}:{row.pk}:{kind}"
 
 
 def resolve(discrepancy, *, by, note):

@@ -105,7 +105,7 @@ class Known(NamedTuple):
 
 def number_of(row: Any, name: str, *, path: str = "", always: bool = False) -> Known:
     """One of the row's numbers: the message must agree with it, or name one that its column can hold."""
-    return Known(path or name, getattr(row, name), always, row._meta.get_field(name).max_length)
+    return Known(path or name, hide(getattr(row, name)), always, row._meta.get_field(name).max_length)
 
 
 def named(rows: Any, **number: Any) -> Any:
@@ -125,6 +125,15 @@ def identity(row: Any, *, appid: bool = True) -> list[Known]:
         known = [Known("mchid", row.mchid, True)]
         ids = [Known("appid", row.appid)]
     return known + ids if appid else known
+
+
+def openid_appid(row: Any, fact: Fact) -> str:
+    """The appid that the message's `openid` is under. One user has another openid under each.
+
+    WeChat Pay's samples of institutions name `sp_appid` alone, though the openid that was asked for was under
+    `sub_appid`.
+    """
+    return (fact.words("sub_appid", 32) if row.sub_mchid else "") or row.appid
 
 
 def differences(fact: Fact, known: Iterable[Known]) -> list[tuple[str, Any, Any]]:

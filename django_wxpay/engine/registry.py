@@ -124,10 +124,15 @@ def event_of(event_type: str, payload: Mapping[str, Any]) -> tuple[Subject, Even
     return None
 
 
-def is_ours(event_type: str) -> bool:
-    """Whether a type of notification is of a family that some subject takes, whether or not we know this one."""
-    families = {event.type.partition(".")[0] for one in SUBJECT.values() for event in one.events}
-    return event_type.partition(".")[0] in families
+def event_types() -> set[str]:
+    """The types of notification that some subject takes."""
+    return {event.type for one in SUBJECT.values() for event in one.events}
+
+
+def family_of(event_type: str) -> list[tuple[Subject, Event]]:
+    """What subjects take of a type's family (the word before its point); nothing when it is of no product of ours."""
+    family = event_type.partition(".")[0]
+    return [(one, event) for one in SUBJECT.values() for event in one.events if event.type.partition(".")[0] == family]
 
 
 def check() -> None:

@@ -50,6 +50,13 @@ class Contract(WireObject):
     contract_id = models.CharField(_("contract_id"), max_length=64, null=True, blank=True)
     plan_id = models.BigIntegerField(_("plan_id"))
     openid = models.CharField(_("openid"), max_length=128, blank=True, default="")
+    openid_appid = models.CharField(
+        _("appid of the openid"),
+        max_length=32,
+        blank=True,
+        default="",
+        help_text=_("Empty: sub_appid where there is one, else appid."),
+    )
     user_display_name = models.CharField(_("user_display_name"), max_length=32)
     channel = models.CharField(_("channel"), max_length=16, choices=Channel.choices, default=Channel.MINI_PROGRAM)
     session_id = models.CharField(_("session_id"), max_length=128, blank=True, default="")
@@ -81,6 +88,11 @@ class Contract(WireObject):
     @property
     def number(self):
         return self.out_contract_code
+
+    @property
+    def openid_under(self):
+        """The appid that `openid` is under."""
+        return self.openid_appid or self.sub_appid or self.appid
 
     @property
     def can_launch(self):

@@ -14,6 +14,7 @@ class Discrepancy(Remembered):
     class Kind(models.TextChoices):
         MISMATCH = "MISMATCH", _("a message differs from our row")
         UNKNOWN_ROW = "UNKNOWN_ROW", _("a message about something we do not know")
+        UNREADABLE = "UNREADABLE", _("a genuine message that we cannot read")
         UNKNOWN_STATE = "UNKNOWN_STATE", _("a state that we do not know")
         OVERRULED = "OVERRULED", _("a final state turned out otherwise")
         REFUND_EXCEEDS = "REFUND_EXCEEDS", _("more refunded than paid")

@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from datetime import datetime
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -6,16 +10,17 @@ from .base import Outcome, Remembered, TrueQuerySet
 
 
 class NotificationQuerySet(TrueQuerySet):
-    def due(self, now=None):
-        states = (Notification.State.WAITING, Notification.State.FAILED)
-        return self.filter(state__in=states, next_try_at__lte=now or timezone.now())
+    def due(self, now: datetime | None = None) -> NotificationQuerySet:
+        """Those whose time has come to be tried again."""
+        return self.filter(state__in=Notification.RETRIED, next_try_at__lte=now or timezone.now())
 
 
 class Notification(Remembered):
     """A genuine message from WeChat Pay, kept as it came (still encrypted).
 
     It names its object by `subject` and the merchant's own `number` in the message rather than by our key: the row
-    is written before its object is looked up, and may speak of an object that we do not know.
+    is written before its object is looked up, and may speak of an object that we do not know. `next_try_at` is set
+    while it is WAITING, FAILED, or of a kind that we do not know of a product that we serve.
     """
 
     class State(models.TextChoices):
@@ -23,7 +28,9 @@ class Notification(Remembered):
         WAITING = "WAITING", _("waiting for its object")
         FAILED = "FAILED", _("failed, will be tried again")
         REFUSED = "REFUSED", _("does not fit our rows")
-        UNHANDLED = "UNHANDLED", _("of a kind we do not use")
+        UNHANDLED = "UNHANDLED", _("of a kind we do not know")
+
+    RETRIED = (State.WAITING, State.FAILED, State.UNHANDLED)
 
     merchant = models.CharField(_("merchant"), max_length=32)
     mchid = models.CharField(_("mchid"), max_length=32)
@@ -52,5 +59,5 @@ class Notification(Remembered):
         indexes = [models.Index(fields=["subject", "number"], name="wxpay_notification_number")]
         permissions = [("retry_notification", _("Can process notifications again"))]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.event_type} {self.event_id}"

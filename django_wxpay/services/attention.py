@@ -48,6 +48,11 @@ def waiting_notifications():
     return Notification.objects.filter(state=Notification.State.WAITING)
 
 
+def unknown_notifications():
+    """Genuine messages about our products of a kind that this version does not know; an upgrade may."""
+    return Notification.objects.filter(next_try_at__isnull=False, state=Notification.State.UNHANDLED)  # by its index
+
+
 def parked_transitions():
     """What the shop's receivers failed to take, so often that we stopped trying."""
     return Transition.objects.parked()

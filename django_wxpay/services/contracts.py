@@ -10,7 +10,7 @@ from .. import conf, signals
 from ..client import fields
 from ..client.contracts import for_channel
 from ..engine import commands, discrepancies, operations, polling, queries, registry, remote, transactions
-from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, refuse
+from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, openid_appid, refuse
 from ..engine.numbers import new_number
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
 from ..models import Action, Contract, Discrepancy, Operation, Outcome, Source
@@ -204,22 +204,27 @@ def apply_contract(fact):
         Known("out_contract_code", row.out_contract_code, always=True),
         number_of(row, "contract_id"),
         Known("plan_id", row.plan_id, always=True),
-        number_of(row, "openid"),
     ]
+    under = openid_appid(row, fact)
+    is_comparable = not row.openid or under == row.openid_under
+    if is_comparable:
+        known.append(number_of(row, "openid"))
     if differing := differences(fact, known):
         return refuse(row, fact, differing)
     state = EVENT_STATES.get(fact.event_type) or str(fact.data.get("state"))
     operated = fact.time("operate_time")
     changes = {
         "contract_id": fact.number("contract_id"),
-        "openid": fact.number("openid"),
         "contract_expire_time": fact.time("contract_expire_time"),
         "signed_time": fact.time("signed_time") or (operated if state == State.SIGNED else None),
         "terminated_time": fact.time("terminated_time") or (operated if state == State.TERMINATED else None),
         "termination_mode": fact.words("termination_mode", 32) or fact.words("contract_termination_mode", 32),
         "termination_note": fact.words("termination_note", 256),
     }
-    return move(row, state, fact, changes)
+    if not row.openid:
+        changes |= {"openid": fact.number("openid"), "openid_appid": under}
+    is_other = not is_comparable and fact.get("openid") not in (None, "", row.openid)
+    return move(row, state, fact, changes, note=f"openid under {under}: not compared" if is_other else "")
 
 
 def _query(client, contract):

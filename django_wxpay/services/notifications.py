@@ -1,7 +1,9 @@
 """Notifications: proved, decrypted, kept and applied in one transaction; repeated or tried again without harm."""
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.db import IntegrityError, OperationalError
 from django.db.models import F
@@ -9,19 +11,19 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from .. import conf
-from ..client.errors import WxPayError
+from ..client.errors import DecryptionFailed, MessageMalformed, WxPayError
+from ..client.notifications import Envelope
 from ..client.texts import clean
-from ..engine import discrepancies, failures, registry, transactions
-from ..engine.facts import Fact
+from ..engine import discrepancies, failures, polling, registry, remote, transactions
+from ..engine.facts import Applied, Fact, named
 from ..exceptions import ProcessingFailed, WrongMerchant
-from ..models import Discrepancy, Notification, Outcome, Source
+from ..models import Discrepancy, MerchantState, Notification, Outcome, Source
 
 logger = logging.getLogger(__name__)
 State = Notification.State
 KEPT_HEADERS = ("wechatpay-", "request-id", "content-type", "user-agent")
 SOONEST, LATEST = timedelta(seconds=5), timedelta(hours=1)
-
-
+UNREADABLE = "What is sealed in it is no JSON object."
 STATES = {
     Outcome.APPLIED: State.PROCESSED,
     Outcome.SAME: State.PROCESSED,
@@ -31,10 +33,6 @@ STATES = {
 }
 
 
-class UnknownEvent(WxPayError):
-    """A kind of message of a product we serve, which this version does not know."""
-
-
 class _Repeated(Exception):
     """The event id is there already."""
 
@@ -42,112 +40,156 @@ class _Repeated(Exception):
 # Receiving
 
 
-def receive(alias, headers, body):
+def receive(alias: str, headers: Mapping[str, str], body: bytes) -> Notification:
     """Prove, keep and process a message from WeChat Pay; returns its `Notification`. Returning means: acknowledge it.
 
     alias: the merchant whose address was called. headers: any mapping, in any case. body: the raw bytes.
-    Raises SignatureInvalid, MessageMalformed, WrongMerchant (refused, nothing is stored), DecryptionFailed (most
-    often a changed APIv3 key, nothing is stored), ProcessingFailed (kept as FAILED and tried again).
+    Raises SignatureInvalid, WrongMerchant (refused, nothing is stored), MessageMalformed, DecryptionFailed (most often
+    a changed APIv3 key; not stored, for nothing says that it was sent to us, but a discrepancy of the merchant tells
+    people), ProcessingFailed (kept as FAILED and tried again).
 
     Source: APIv3 manual, "Callback notifications" and the pages of each event type.
     """
-    merchant = conf.merchant(alias)
-    envelope, payload, text = _open(merchant, headers, body)
+    merchant, client = conf.merchant(alias), conf.client(alias)
+    client.notifications.verify(headers, body)
+    try:
+        envelope = client.notifications.decode(body)
+        fact = _read(merchant, envelope)
+    except (MessageMalformed, DecryptionFailed) as error:
+        _tell_unopened(merchant, error)
+        raise
     notification = Notification(
         merchant=merchant.alias,
         mchid=merchant.mchid,
         event_id=envelope.id,
-        event_type=envelope.event_type,
-        create_time=envelope.create_time[:64],
+        event_type=clean(envelope.event_type, 64),
+        create_time=clean(envelope.create_time, 64),
         body=body,
         headers=_kept(headers),
     )
     try:
         try:
-            transactions.run(lambda: _keep_and_process(notification, merchant, payload, text))
+            transactions.run(lambda: _keep_and_process(notification, fact))
         except _Repeated:
-            return _repeat(notification, merchant, payload, text)
+            return _repeat(notification, fact)
     except WxPayError as error:
         _keep_failed(notification, error)
         raise ProcessingFailed(str(error)) from error
     except OperationalError:
         raise  # the database: nothing was acknowledged, WeChat Pay repeats
     except Exception as error:
-        failures.log(logger, error, "notification failed id=%s type=%s", envelope.id, envelope.event_type)
+        failures.log(logger, error, "notification failed id=%s type=%s", envelope.id, notification.event_type)
         _keep_failed(notification, error)
-        raise ProcessingFailed(f"{type(error).__name__} while processing {envelope.event_type}") from error
-    logger.info("notification %s type=%s state=%s", envelope.id, envelope.event_type, notification.state)
+        raise ProcessingFailed(f"{type(error).__name__} while processing {notification.event_type}") from error
+    logger.info("notification %s type=%s state=%s", envelope.id, notification.event_type, notification.state)
     return notification
 
 
-def _open(merchant, headers, body):
-    client = conf.client(merchant.alias)
-    client.notifications.verify(headers, body)
-    envelope = client.notifications.decode(body)
-    payload, text = client.notifications.decrypt(envelope)
-    _refuse_other_merchant(merchant, payload)
-    return envelope, payload, text
+def _read(merchant: conf.Merchant, envelope: Envelope) -> Fact | None:
+    """What a message says; None when one of our keys opens it, so that it was sent to us, but nobody can read it.
 
-
-def _refuse_other_merchant(merchant, payload):
+    Raises DecryptionFailed, WrongMerchant.
+    """
+    try:
+        data, text = conf.client(merchant.alias).notifications.decrypt(envelope)
+    except MessageMalformed:
+        return None
     for name in ("mchid", "sp_mchid", "combine_mchid"):
-        if payload.get(name) not in (None, merchant.mchid):
+        if isinstance(data.get(name), str) and data[name] != merchant.mchid:
             raise WrongMerchant(f"{name} in the message is not the number of merchant {merchant.alias!r}.")
+    return Fact(merchant, data, Source.NOTIFICATION, text=text, event_type=envelope.event_type)
 
 
-def _kept(headers):
-    return {name: value for name, value in headers.items() if name.lower().startswith(KEPT_HEADERS)}
+def _tell_unopened(merchant: conf.Merchant, error: WxPayError) -> None:
+    """WeChat Pay signed it, but nothing in it is sealed for us: one open discrepancy per merchant, however many come.
+
+    It is kept nowhere. Whatever WeChat Pay signs for anybody, an answer to another merchant say, passes for such a
+    message, so a stranger could fill the table with them.
+    """
+
+    def work():
+        state, _ = MerchantState.objects.get_or_create(mchid=merchant.mchid, defaults={"merchant": merchant.alias})
+        if not discrepancies.is_open(Discrepancy.Kind.UNREADABLE, state, about="merchant"):
+            discrepancies.record(Discrepancy.Kind.UNREADABLE, state, theirs=str(error), about="merchant")
+
+    transactions.run(work)
 
 
-def _keep_and_process(notification, merchant, payload, text):
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {clean(name): clean(value) for name, value in headers.items() if name.lower().startswith(KEPT_HEADERS)}
+
+
+def _keep_and_process(notification: Notification, fact: Fact | None) -> None:
     """Insert first: the unique event id is the lock. The row is written as if all went well, and corrected if not."""
-    known = registry.event_of(notification.event_type, payload)
-    if known is None and not registry.is_ours(notification.event_type):
-        expected = {"state": State.UNHANDLED}
-    else:
-        expected = {"state": State.PROCESSED, "outcome": Outcome.APPLIED, "processed_at": timezone.now()}
-    if known is not None:
-        expected |= _names(*known, payload)
+    expected = {"state": State.PROCESSED, "outcome": Outcome.APPLIED, "processed_at": timezone.now()} | _names(fact)
     _set(notification, expected)
     try:
         notification.pk = None
         notification.save(force_insert=True)
     except IntegrityError:
         raise _Repeated from None
-    if notification.state != State.UNHANDLED:
-        _process(notification, merchant, payload, text, expected)
+    _process(notification, fact, expected)
 
 
-def _process(notification, merchant, payload, text, stored=None):
+def _process(notification: Notification, fact: Fact | None, stored: dict[str, Any] | None = None) -> None:
     """Apply it; writes the notification's row only where it differs from what is stored.
 
     stored: what was just inserted; None for a row read under its lock, which counts an attempt.
     """
-    known = registry.event_of(notification.event_type, payload)
-    if known is None:
-        raise UnknownEvent(f"{notification.event_type} is not known to this version; upgrade, then process it again.")
-    fact = Fact(merchant, payload, Source.NOTIFICATION, text=text, event_type=notification.event_type)
-    applied = known[0].apply(fact)
-    values = {
-        "state": STATES[applied.outcome], "outcome": applied.outcome, "error": clean(applied.why, 512),
-        "processed_at": timezone.now(), "next_try_at": None,
-    }  # fmt: skip
-    values |= _names(*known, payload)
-    if applied.outcome == Outcome.UNKNOWN_ROW:
-        values |= _wait_for_row(notification)
+    applied = _apply(notification, fact)
+    if applied is None:
+        values = {"state": State.UNHANDLED, "outcome": "", "error": "", "processed_at": None}
+        values["next_try_at"] = _expect_upgrade(notification, fact)
+    else:
+        values = {
+            "state": STATES[applied.outcome], "outcome": applied.outcome, "error": clean(applied.why, 512),
+            "processed_at": timezone.now(), "next_try_at": None,
+        }  # fmt: skip
+        if applied.outcome == Outcome.UNKNOWN_ROW:
+            values |= _wait_for_row(notification)
+    values |= _names(fact)
     if stored is None:
         values["attempts"] = notification.attempts + 1
-    if stored is None or applied.outcome != stored["outcome"]:
+    if stored is None or values["outcome"] != stored["outcome"]:
         Notification.objects.filter(pk=notification.pk).update(**values)
         _set(notification, values)
 
 
-def _names(subject, event, payload):
-    number = payload.get(event.number)
-    return {"subject": subject.name, "number": clean(number, 64) if isinstance(number, str) else ""}
+def _apply(notification: Notification, fact: Fact | None) -> Applied | None:
+    """What its subject made of it; None when this version does not know its type."""
+    if fact is None:
+        discrepancies.record(Discrepancy.Kind.UNREADABLE, notification, theirs=UNREADABLE, about="notification")
+        return Applied(Outcome.REFUSED, why=UNREADABLE)
+    known = registry.event_of(fact.event_type, fact.data)
+    return known[0].apply(fact) if known is not None else None
 
 
-def _wait_for_row(notification):
+def _expect_upgrade(notification: Notification, fact: Fact) -> Any:
+    """A type that we do not know. Of a product that we serve, it is news all the same: of what, a query tells.
+
+    Returns when it is looked at again; None when it is of no product of ours.
+    """
+    if not registry.family_of(fact.event_type):
+        return None
+    logger.warning("notification %s is of an unknown type=%s", notification.event_id, notification.event_type)
+    for subject in registry.SUBJECT.values():
+        for number in {event.number for event in subject.events}:
+            row = named(subject.model.objects.filter(mchid=fact.merchant.mchid), **{number: fact.get(number)})
+            if row is not None:
+                polling.plan_query(row)
+    return timezone.now() + LATEST
+
+
+def _names(fact: Fact | None) -> dict[str, str]:
+    """The object that a message names; of a type that we do not know, the first that others of its family name."""
+    known = fact and registry.event_of(fact.event_type, fact.data)
+    for subject, event in [known] if known else registry.family_of(fact.event_type) if fact else []:
+        if known or fact.number(event.number):
+            return {"subject": subject.name, "number": fact.words(event.number, 64)}
+    return {}
+
+
+def _wait_for_row(notification: Notification) -> dict[str, Any]:
     """Our commit may not be visible yet, or the row is never to come: an hour of patience, then a discrepancy."""
     now = timezone.now()
     waited = now - notification.received_at
@@ -158,7 +200,7 @@ def _wait_for_row(notification):
     return {"next_try_at": now + _pause(waited)}
 
 
-def _repeat(notification, merchant, payload, text):
+def _repeat(notification: Notification, fact: Fact | None) -> Notification:
     """The same event again: count it. Only one that failed before is processed again, under its lock."""
     same = Notification.objects.filter(mchid=notification.mchid, event_id=notification.event_id)
     logger.info("notification %s type=%s repeated", notification.event_id, notification.event_type)
@@ -168,7 +210,7 @@ def _repeat(notification, merchant, payload, text):
     def work():
         row = same.select_for_update().get()
         if row.state == State.FAILED:
-            _process(row, merchant, payload, text)
+            _process(row, fact)
         else:  # another repeat was quicker
             same.update(attempts=F("attempts") + 1)
         return row
@@ -176,10 +218,8 @@ def _repeat(notification, merchant, payload, text):
     return transactions.run(work)
 
 
-def _keep_failed(notification, error):
+def _keep_failed(notification: Notification, error: Exception) -> None:
     """Keep it as FAILED, in a transaction of its own: what it did was rolled back."""
-    now = timezone.now()
-    payload = failures.headline(error)
 
     def work():
         row, created = Notification.objects.get_or_create(
@@ -189,22 +229,36 @@ def _keep_failed(notification, error):
                 "merchant": notification.merchant, "event_type": notification.event_type,
                 "create_time": notification.create_time, "body": notification.body, "headers": notification.headers,
                 "subject": notification.subject, "number": notification.number,
-                "state": State.FAILED, "error": payload, "next_try_at": now + SOONEST,
+                "state": State.FAILED, "error": failures.headline(error), "next_try_at": timezone.now() + SOONEST,
             },
         )  # fmt: skip
         if not created:
-            later = now + _pause(now - row.received_at)
-            failing = Notification.objects.filter(pk=row.pk, state__in=(State.FAILED, State.WAITING))
-            failing.update(state=State.FAILED, error=payload, attempts=F("attempts") + 1, next_try_at=later)
+            _put_off(row, error)
 
     transactions.run(work)
 
 
-def _pause(age):
+def _fail(notification: Notification, error: Exception) -> None:
+    transactions.run(lambda: _put_off(notification, error))
+
+
+def _put_off(notification: Notification, error: Exception) -> None:
+    """It broke again: others have their turn. What a person had processed again, and broke, stays as it was."""
+    now = timezone.now()
+    again = Notification.objects.filter(pk=notification.pk, state__in=Notification.RETRIED)
+    again.update(
+        state=State.FAILED,
+        error=failures.headline(error),
+        attempts=F("attempts") + 1,
+        next_try_at=now + _pause(now - notification.received_at),
+    )
+
+
+def _pause(age: timedelta) -> timedelta:
     return min(max(age / 2, SOONEST), LATEST)
 
 
-def _set(row, values):
+def _set(row: Notification, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         setattr(row, name, value)
 
@@ -212,41 +266,61 @@ def _set(row, values):
 # Trying again
 
 
-def retry(notification):
+def retry(notification: Notification) -> Notification:
     """Process a stored notification again; returns the refreshed row. A processed one is left alone.
 
-    Raises ProcessingFailed: a bug is still there, its merchant left the settings, or no APIv3 key of now opens it.
+    Raises ProcessingFailed: a bug is still there, its merchant left the settings, no APIv3 key of now opens it, or it
+    was deleted meanwhile.
     """
 
     def work():
-        row = Notification.objects.select_for_update().get(pk=notification.pk)
-        if row.state != State.PROCESSED:
-            merchant, client = conf.merchant(row.merchant), conf.client(row.merchant)
-            payload, text = client.notifications.decrypt(client.notifications.decode(bytes(row.body)))
-            if registry.is_ours(row.event_type):
-                _process(row, merchant, payload, text)
+        row = Notification.objects.select_for_update().filter(pk=notification.pk).first()
+        if row is not None and row.state != State.PROCESSED:
+            merchant = remote.merchant_of(row)
+            envelope = conf.client(row.merchant).notifications.decode(bytes(row.body))
+            _process(row, _read(merchant, envelope))
+        return row
 
     try:
-        transactions.run(work)
+        row = transactions.run(work)
     except Exception as error:
-        _keep_failed(notification, error)
+        _fail(notification, error)
         raise ProcessingFailed(failures.headline(error)) from error
+    if row is None:
+        raise ProcessingFailed("The notification was deleted meanwhile.")
     notification.refresh_from_db()
     return notification
 
 
-def retry_due(limit=100):
-    """Process again what waits or failed and is due; returns how many were tried."""
-    due = list(Notification.objects.due().order_by("next_try_at")[:limit])
+def retry_due(limit: int = 100) -> int:
+    """Process again what waits or failed and is due, and what this version knows at last; returns how many it tried.
+
+    One that breaks is put off, and does not stop the others.
+    """
+    _put_unknown_off()
+    due = list(Notification.objects.due().order_by("next_try_at").defer("body", "headers")[:limit])
     for notification in due:
         try:
             retry(notification)
         except WxPayError as error:
             logger.warning("notification %s not processed: %s", notification.event_id, error)
+        except Exception as error:
+            failures.log(logger, error, "notification broke pk=%s", notification.pk)
+            _fail(notification, error)
     return len(due)
 
 
-def prune(days=None, batch=1000):
+def _put_unknown_off() -> None:
+    """Those of a type that is still unknown need no trying; after NOTIFICATION_KEPT_DAYS only people try them."""
+    now = timezone.now()
+    long_ago = now - timedelta(days=conf.setting("NOTIFICATION_KEPT_DAYS"))
+    due = Notification.objects.due(now).filter(state=State.UNHANDLED)
+    unknown = due.exclude(event_type__in=registry.event_types())
+    unknown.filter(received_at__lt=long_ago).update(next_try_at=None)
+    unknown.update(next_try_at=now + LATEST)
+
+
+def prune(days: int | None = None, batch: int = 1000) -> int:
     """Delete processed notifications older than NOTIFICATION_KEPT_DAYS, in batches; returns how many."""
     before = timezone.now() - timedelta(days=days or conf.setting("NOTIFICATION_KEPT_DAYS"))
     gone = 0

@@ -18,6 +18,7 @@ from django_wxpay.models import (
     Transition,
 )
 from django_wxpay.testing import make_contract, make_order, make_refund
+from tests.letters import write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,6 +90,18 @@ def test_a_list_of_notifications_is_processed_again(wxpay_sandbox, waiting, staf
     assert "It was processed" in results.text
     waiting.refresh_from_db()
     assert waiting.state == "PROCESSED"
+
+
+def test_news_of_an_unknown_kind_is_shown_and_can_be_tried_by_hand(wxpay_sandbox, staff):
+    order = make_order()
+    write(wxpay_sandbox, "TRANSACTION.PAY_BACK", {"mchid": order.mchid, "out_trade_no": order.out_trade_no}).post()
+    write(wxpay_sandbox, "COUPON.USE", {"mchid": order.mchid}).post()
+    agent = staff("view_notification", "retry_notification")
+    news = Notification.objects.get(event_type="TRANSACTION.PAY_BACK")
+    listed = agent.get("notification_changelist", attention="unknown").text
+    assert "TRANSACTION.PAY_BACK" in listed and "COUPON.USE" not in listed
+    page = agent.confirm("notification_retry", news.pk)
+    assert "This version does not know its kind." in page.text
 
 
 # Deliveries

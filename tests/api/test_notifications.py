@@ -97,11 +97,12 @@ def test_unknown_kinds_and_extra_fields_are_kept_and_acknowledged(wechat, pendin
 
 
 @pytest.mark.scenario("S22")
-def test_unknown_detail_of_our_own_products_is_kept_but_not_acknowledged(wechat, pending):
+def test_unknown_detail_of_our_own_products_is_kept_and_acknowledged_and_its_object_queried(wechat, pending):
     answer = wechat.tell(signed(pending), event_type="PAPAY.PAUSE")
 
-    assert answer.status_code == 500
-    assert Notification.objects.get().state == "FAILED"
+    assert answer.json() == OK
+    assert Notification.objects.get().state == "UNHANDLED"
+    assert (state_of(pending), pending.next_poll_at is not None) == ("PENDING", True)
 
 
 # What is not believed

@@ -34,7 +34,7 @@ OPEN_STATES = {
 FOR_SHOPS = (
     "contracts", "checkout", "orders", "refunds", "bills", "settlements", "certificates", "discrepancies", "timeline",
 )  # fmt: skip
-INNER = {"record", "confirmed", "china_today"}  # public among services, of no use to a shop
+INNER = {"record", "is_open", "confirmed", "china_today"}  # public among services, of no use to a shop
 TABLE = "Every open state and the rule that ends it"
 
 

@@ -122,7 +122,13 @@ def test_messages_that_are_refused_or_fail_log_no_secret(wxpay_sandbox, secrets_
         letters.append(write(wxpay_sandbox, "PAPAY.SIGN", payload | changes, original_type="papay"))
         letters[-1].post()
     letters.append(write(wxpay_sandbox, "PAPAY.SUSPEND", payload))
-    assert letters[-1].post().status_code == 500
+    letters[-1].post()
+    letters.append(
+        letter.sealing(wxpay_sandbox, b"[" + letter.opened(wxpay_sandbox).encode()).altered(wxpay_sandbox, id="a")
+    )
+    letters[-1].post()
+    unopened = letter.sealing(wxpay_sandbox, letter.opened(wxpay_sandbox).encode(), key="k" * 32)
+    assert unopened.post().status_code == 500
     for broken in (letter._replace(body=letter.body + b" "), letter._replace(headers={})):
         with pytest.raises(SignatureInvalid):
             broken.receive()
