@@ -5,7 +5,8 @@ A module of its own without imports, so that settings can read it: `from django_
 
 
 def _every(seconds, task):
-    # Who waited for longer than a tick is dropped: the next one does the same.
+    # Who waited for longer than a tick is dropped: the next one does the same. Some schedulers lose this; then
+    # `engine.turns` makes such a tick return at once.
     return {
         "task": f"django_wxpay.tasks.{task}",
         "schedule": float(seconds),

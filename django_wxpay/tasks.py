@@ -1,13 +1,17 @@
 """What Celery does: one line per service call; `django_wxpay.beat` says when.
 
 Every task may run twice, late, or in several workers at once: rows and leases decide. A message that is lost costs
-one tick, so tasks are acknowledged early, and one that waited for longer than its tick expires.
+one tick, so tasks are acknowledged early. Of each kind one runs at a time, over all workers: `engine.turns`.
 """
+
+import functools
+from collections.abc import Callable
+from typing import Any
 
 from celery import shared_task
 
 from .beat import BEAT_SCHEDULE
-from .engine import operations, transitions
+from .engine import operations, transitions, turns
 from .services import bills, certificates, contracts, notifications, orders, refunds, settlements
 
 __all__ = [
@@ -25,70 +29,83 @@ __all__ = [
     "send_operations",
 ]
 
-EASILY_REPEATED = {"ignore_result": True, "acks_late": False}
+MINUTE = 60
 
 
-@shared_task(**EASILY_REPEATED)
-def send_operations():
+def _one_at_a_time(hold_seconds: float = MINUTE) -> Callable[[Callable[[], int]], Any]:
+    """A task for each turn; hinted: it was queued because there is work since just now, not by the clock."""
+
+    def decorate(work: Callable[[], int]) -> Any:
+        @functools.wraps(work)
+        def task(hinted: bool = False) -> int:
+            return turns.run(work.__name__, work, hold_seconds=hold_seconds, hinted=hinted) or 0
+
+        return shared_task(ignore_result=True, acks_late=False)(task)
+
+    return decorate
+
+
+@_one_at_a_time()
+def send_operations() -> int:
     """Send what is planned, and find out what became of what is unknown."""
     return operations.send_due()
 
 
-@shared_task(**EASILY_REPEATED)
-def deliver_transitions():
+@_one_at_a_time()
+def deliver_transitions() -> int:
     """Tell the shop's receivers what became true."""
     return transitions.deliver_due()
 
 
-@shared_task(**EASILY_REPEATED)
-def poll_contracts():
+@_one_at_a_time()
+def poll_contracts() -> int:
     """Query contracts that are due."""
     return contracts.poll()
 
 
-@shared_task(**EASILY_REPEATED)
-def poll_orders():
+@_one_at_a_time()
+def poll_orders() -> int:
     """Query orders that are due."""
     return orders.poll()
 
 
-@shared_task(**EASILY_REPEATED)
-def poll_refunds():
+@_one_at_a_time()
+def poll_refunds() -> int:
     """Query refunds that are due."""
     return refunds.poll()
 
 
-@shared_task(**EASILY_REPEATED)
-def close_expired_orders():
+@_one_at_a_time()
+def close_expired_orders() -> int:
     """Reverse deductions that have had no outcome for too long."""
     return orders.close_expired()
 
 
-@shared_task(**EASILY_REPEATED)
-def retry_notifications():
+@_one_at_a_time()
+def retry_notifications() -> int:
     """Process again what failed, or waits for its object."""
     return notifications.retry_due()
 
 
-@shared_task(**EASILY_REPEATED)
-def refresh_certificates():
+@_one_at_a_time(10 * MINUTE)
+def refresh_certificates() -> int:
     """Fetch platform certificates that were not looked at for hours."""
     return certificates.refresh_due()
 
 
-@shared_task(**EASILY_REPEATED)
-def prune_notifications():
+@_one_at_a_time(10 * MINUTE)
+def prune_notifications() -> int:
     """Delete notifications that were processed long ago."""
     return notifications.prune()
 
 
-@shared_task(**EASILY_REPEATED)
-def download_due_bills():
+@_one_at_a_time(20 * MINUTE)
+def download_due_bills() -> int:
     """Fetch the statements of the last days that are ready and missing; the hour in China is looked at inside."""
     return bills.download_due()
 
 
-@shared_task(**EASILY_REPEATED)
-def fetch_settlements():
+@_one_at_a_time(20 * MINUTE)
+def fetch_settlements() -> int:
     """Fetch what was credited to the merchants, and what waits for it."""
     return settlements.fetch_due()

@@ -11,4 +11,5 @@ from . import (  # noqa: F401  (each registers its rows with the admin site)
     refunds,
     settlements,
     transitions,
+    turns,
 )

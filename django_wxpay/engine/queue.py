@@ -16,6 +16,7 @@ from . import transactions
 
 logger = logging.getLogger(__name__)
 QUIET_SECONDS = 30  # after a broker's failure nobody tries it again so soon
+EXPIRES_SECONDS = 60  # a hint that waited so long is needless: beat has done it, or does it now
 EXIT_SECONDS = 2  # a process that ends waits that long for a hint to leave
 
 # Celery's current app is that of the thread it was made in, unless the shop called `set_default()`. A server's other
@@ -70,7 +71,8 @@ def _queue(app, task):
     if time.monotonic() < _quiet_until:
         return
     try:
-        app.send_task(f"django_wxpay.tasks.{task}", retry=False, ignore_result=True)
+        name, hinted = f"django_wxpay.tasks.{task}", {"hinted": True}
+        app.send_task(name, kwargs=hinted, expires=EXPIRES_SECONDS, retry=False, ignore_result=True)
     except Exception as error:  # whatever the broker does, the caller's work is committed and beat will do the rest
         _quiet_until = time.monotonic() + QUIET_SECONDS
         logger.warning("could not queue task=%s error=%s: beat will do it", task, type(error).__name__)

@@ -1,6 +1,7 @@
 """What became true: recorded with the change, then told to the shop's receivers, in order per object."""
 
 import logging
+import time
 from datetime import timedelta
 
 from django.utils import timezone
@@ -32,10 +33,15 @@ def record(row, old, *, source, evidence="", note="", user=None):
     return transition
 
 
-def deliver_due(limit=500):
-    """Tell receivers of up to `limit` transitions whose turn has come; returns how many were delivered."""
-    delivered = 0
+def deliver_due(limit: int = 500, seconds: float = 5) -> int:
+    """Tell receivers of up to `limit` transitions whose turn has come; returns how many were delivered.
+
+    seconds: after that nothing new is begun; a slow receiver is heard out.
+    """
+    delivered, ends = 0, time.monotonic() + seconds
     for _ in range(limit):
+        if time.monotonic() >= ends:
+            break
         delivered_one = _deliver_next()
         if delivered_one is None:
             break

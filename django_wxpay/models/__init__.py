@@ -11,6 +11,7 @@ from .orders import Order
 from .refunds import Refund
 from .settlements import Settlement
 from .transitions import Transition
+from .turns import Turn
 
 SUBJECTS = {model.subject: model for model in (Contract, Order, Refund, Discrepancy)}
 
@@ -30,5 +31,6 @@ __all__ = [
     "Settlement",
     "Source",
     "Transition",
+    "Turn",
     "WireObject",
 ]

@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from django_wxpay.client import keyring
-from django_wxpay.engine import holds, operations, polling, transactions
+from django_wxpay.engine import holds, operations, polling, remote, transactions, turns
 from django_wxpay.models import Operation, Order
 from django_wxpay.models.base import WireObjectQuerySet
 from django_wxpay.services import certificates
@@ -87,9 +87,24 @@ def _earlier_attempts(put):
     put(holds, "begin", forgetful)
 
 
+def _turns(put):
+    """One process at a time does a kind of background work: not any more."""
+    put(turns, "run", lambda kind, work, **options: work())
+
+
+def _patience(put):
+    """Polls and sending end after seconds and leave a silent merchant alone: not any more."""
+    put(remote.Batch, "is_over", False)
+    put(remote.Batch, "may_call", lambda batch, mchid: True)
+    put(remote.Batch, "note", lambda batch, mchid, error: None)
+    put(remote, "slow_down", lambda *known: None)
+
+
 DEFENCES = {
     "attempt": _attempt,
     "earlier_attempts": _earlier_attempts,
+    "turns": _turns,
+    "patience": _patience,
     "row_locks": _row_locks,
     "old_state": _old_state,
     "refresh_window": _refresh_window,

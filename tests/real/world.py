@@ -158,6 +158,10 @@ class Process:
         return self._process.poll() is None
 
     @property
+    def pid(self):
+        return self._process.pid
+
+    @property
     def memory_kib(self):
         """Resident memory now."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
@@ -261,14 +265,26 @@ class World:
         self._processes = []
         self._names = 0
 
+    def add_institution(self, **options):
+        """A second merchant, `institution`; `options` are settings of both, for processes that start from now on."""
+        known = json.loads((self.sandbox.folder / "merchant.json").read_text())
+        common = self.settings["MERCHANTS"]["default"] | options
+        theirs = {
+            f"{side}_{what}": known[f"{side}_{what}".lower()] for side in ("SP", "SUB") for what in ("MCHID", "APPID")
+        }
+        institution = {name: value for name, value in common.items() if name not in ("MCHID", "APPID")} | theirs
+        merchants = {"default": common, "institution": institution | {"MODE": "institution"}}
+        self.settings = self.settings | {"MERCHANTS": merchants}
+        self._environment["WXPAY_OF_TEST"] = json.dumps(self.settings)
+
     def name(self, word):
         """A new reference."""
         self._names += 1
         return f"{word}-{self._names}"
 
-    def signed_contract(self):
+    def signed_contract(self, **asked):
         """A contract that its user signed on the sandbox's phone; its notification will be a `letter`."""
-        contract = contracts.sign(plan_id=12345, user_display_name="Li M.", openid=self.name("o-user"))
+        contract = contracts.sign(plan_id=12345, user_display_name="Li M.", openid=self.name("o-user"), **asked)
         self.sandbox.tell(f"contracts/{contract.session_id}/sign")
         contract = contracts.sync(contract)
         assert contract.state == "SIGNED"
@@ -287,6 +303,17 @@ class World:
     def actor(self, action, *, without=(), dies="", **arguments):
         """Another process of the shop that does one thing; see `actor`. `dies`: the step at which it is killed."""
         return self._start("tests.real.actor", json.dumps([action, arguments, list(without), dies]))
+
+    def worker(self, *, processes=2, sleeps=0, without=()):
+        """The shop's Celery worker and beat, ready; `sleeps`: what its receiver takes for each order's change."""
+        return self._start("tests.real.worker", json.dumps([processes, sleeps, list(without)]), ready=True)
+
+    def kill_at_the_end(self, process):
+        """It may be in the middle of something long: nobody waits for it."""
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+        process.kill()
 
     def _start(self, *arguments, ready=False):
         process = Process(*arguments, environment=self._environment, ready=ready)
