@@ -1,4 +1,8 @@
+from typing import Any
+
 from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -24,10 +28,10 @@ class ProcessAgain(StaffAction):
     button = _("Process again")
     list_heading = _("Process these notifications again?")
 
-    def why_not(self, row):
+    def why_not(self, row: Notification) -> str:
         return _("It is processed already.") if row.state == State.PROCESSED else ""
 
-    def facts(self, row):
+    def facts(self, row: Notification) -> list[tuple[Any, Any]]:
         return [
             (_("Event type"), row.event_type),
             (_("About"), " ".join(filter(None, [row.subject, row.number]))),
@@ -36,13 +40,13 @@ class ProcessAgain(StaffAction):
             (_("Received"), row.received_at),
         ]
 
-    def consequences(self, row):
+    def consequences(self, row: Notification) -> list[Any]:
         return [
             _("The message as it was received is opened and applied again; nothing is sent to WeChat Pay."),
             _("What it says is recorded only once, however often it is processed."),
         ]
 
-    def perform(self, row, asked, *, reference, by):
+    def perform(self, row: Notification, asked: dict[str, Any], *, reference: str, by: Any) -> Done:
         try:
             row = notifications.retry(row)
         except WxPayError as error:
@@ -56,7 +60,7 @@ class ProcessAgain(StaffAction):
             words = f"{words} ({row.error})"
         return Done(LEVELS.get(row.state, messages.WARNING), words, row)
 
-    def plan(self, row, asked, *, reference, by):
+    def plan(self, row: Notification, asked: dict[str, Any], *, reference: str, by: Any) -> Done:
         return self.perform(row, asked, reference=reference, by=by)
 
 
@@ -94,15 +98,15 @@ class NotificationAdmin(StaffActionsAdmin):
         ),
     ]  # fmt: skip
 
-    def get_queryset(self, request):
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
         return super().get_queryset(request).defer("body", "headers")
 
     @admin.display(description=_("number"), ordering="number")
-    def number_shown(self, row):
+    def number_shown(self, row: Notification) -> str | None:
         return shortened(row.number) if row.number else None
 
     @admin.display(description=_("about"))
-    def about_link(self, row):
+    def about_link(self, row: Notification) -> str | None:
         model = SUBJECTS.get(row.subject)
         if model is None or not row.number:
             return row.number or None
@@ -113,8 +117,8 @@ class NotificationAdmin(StaffActionsAdmin):
         return format_html('<a href="{}">{}</a>', url, text) if url else text
 
     @admin.action(description=_("Process the selected notifications again"), permissions=["retry"])
-    def retry_selected(self, request, queryset):
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse:
         return self.confirm_selected(request, queryset, RETRY)
 
-    def has_retry_permission(self, request):
+    def has_retry_permission(self, request: HttpRequest) -> bool:
         return self.may(request, RETRY.permission)

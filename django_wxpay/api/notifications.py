@@ -1,13 +1,16 @@
 """Where WeChat Pay sends to: one address per merchant, for every kind of message."""
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import HttpResponse, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.request import RawPostDataException
 from rest_framework.exceptions import APIException
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from .. import conf
@@ -27,12 +30,12 @@ refusals = RefusalLog()
 class Refusal(Exception):
     """The request is no message we could look at; says which status tells so."""
 
-    def __init__(self, status, message):
+    def __init__(self, status: int, message: str) -> None:
         self.status = status
         super().__init__(message)
 
 
-def read_body(request):
+def read_body(request: HttpRequest) -> bytes:
     """The raw bytes of a request, at most 64 KiB of them; raises Refusal before more is read.
 
     Django cuts a body at its Content-Length, so a chunked one would look empty: it is taken from the server where
@@ -65,7 +68,7 @@ def read_body(request):
     return body
 
 
-def _read_unmeasured(request):
+def _read_unmeasured(request: HttpRequest) -> bytes:
     """A body whose length nobody told: chunked, or by HTTP/2, or none at all."""
     source = request.META.get("wsgi.input")
     if source is None:  # ASGI: the server has decoded it, Django has spooled it
@@ -93,20 +96,20 @@ class NotificationView(APIView):
     http_method_names = ["post"]
 
     @classmethod
-    def as_view(cls, **initkwargs):
+    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponse]:
         return transactions.outside(super().as_view(**initkwargs))
 
-    def initial(self, request, *args, **kwargs):
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Look at nothing: the signature decides."""
 
-    def post(self, request, merchant):
+    def post(self, request: Request, merchant: str) -> HttpResponse:
         if merchant not in conf.aliases():
             raise Refusal(404, "There is no such merchant.")
         plain = request._request  # REST framework's own would go through parsers
         notifications.receive(merchant, plain.headers, read_body(plain))
         return HttpResponse(ACKNOWLEDGED, content_type="application/json")
 
-    def handle_exception(self, exc):
+    def handle_exception(self, exc: Exception) -> HttpResponse:
         """Answer every error in WeChat Pay's form; DRF's and the shop's exception handlers are not asked."""
         status, message = self._meaning(exc)
         merchant = self.kwargs.get("merchant", "")
@@ -114,7 +117,7 @@ class NotificationView(APIView):
             refusals.note(merchant if merchant in conf.aliases() else "", status, exc)
         return JsonResponse({"code": "FAIL", "message": message[:MESSAGE_LENGTH]}, status=status)
 
-    def _meaning(self, exc):
+    def _meaning(self, exc: Exception) -> tuple[int, str]:
         """The status of an error, and what the sender is told; causes on our side go to the log only."""
         merchant = self.kwargs.get("merchant")
         match exc:

@@ -136,18 +136,7 @@ def _process(notification: Notification, fact: Fact | None, stored: dict[str, An
 
     stored: what was just inserted; None for a row read under its lock, which counts an attempt.
     """
-    applied = _apply(notification, fact)
-    if applied is None:
-        values = {"state": State.UNHANDLED, "outcome": "", "error": "", "processed_at": None}
-        values["next_try_at"] = _expect_upgrade(notification, fact)
-    else:
-        values = {
-            "state": STATES[applied.outcome], "outcome": applied.outcome, "error": clean(applied.why, 512),
-            "processed_at": timezone.now(), "next_try_at": None,
-        }  # fmt: skip
-        if applied.outcome == Outcome.UNKNOWN_ROW:
-            values |= _wait_for_row(notification)
-    values |= _names(fact)
+    values = _outcome_of(notification, fact) | _names(fact)
     if stored is None:
         values["attempts"] = notification.attempts + 1
     if stored is None or values["outcome"] != stored["outcome"]:
@@ -155,13 +144,22 @@ def _process(notification: Notification, fact: Fact | None, stored: dict[str, An
         _set(notification, values)
 
 
-def _apply(notification: Notification, fact: Fact | None) -> Applied | None:
-    """What its subject made of it; None when this version does not know its type."""
+def _outcome_of(notification: Notification, fact: Fact | None) -> dict[str, Any]:
+    """Have its subject apply it; returns what the notification's row is to say of it."""
+    known = registry.event_of(fact.event_type, fact.data) if fact else None
     if fact is None:
         discrepancies.record(Discrepancy.Kind.UNREADABLE, notification, theirs=UNREADABLE, about="notification")
-        return Applied(Outcome.REFUSED, why=UNREADABLE)
-    known = registry.event_of(fact.event_type, fact.data)
-    return known[0].apply(fact) if known is not None else None
+        applied = Applied(Outcome.REFUSED, why=UNREADABLE)
+    elif known is None:
+        unknown = {"state": State.UNHANDLED, "outcome": "", "error": "", "processed_at": None}
+        return unknown | {"next_try_at": _expect_upgrade(notification, fact)}
+    else:
+        applied = known[0].apply(fact)
+    values = {
+        "state": STATES[applied.outcome], "outcome": applied.outcome, "error": clean(applied.why, 512),
+        "processed_at": timezone.now(), "next_try_at": None,
+    }  # fmt: skip
+    return values | (_wait_for_row(notification) if applied.outcome == Outcome.UNKNOWN_ROW else {})
 
 
 def _expect_upgrade(notification: Notification, fact: Fact) -> Any:
@@ -182,10 +180,12 @@ def _expect_upgrade(notification: Notification, fact: Fact) -> Any:
 
 def _names(fact: Fact | None) -> dict[str, str]:
     """The object that a message names; of a type that we do not know, the first that others of its family name."""
-    known = fact and registry.event_of(fact.event_type, fact.data)
-    for subject, event in [known] if known else registry.family_of(fact.event_type) if fact else []:
-        if known or fact.number(event.number):
-            return {"subject": subject.name, "number": fact.words(event.number, 64)}
+    if fact is None:
+        return {}
+    known = registry.event_of(fact.event_type, fact.data)
+    others = [(subject, event) for subject, event in registry.family_of(fact.event_type) if fact.number(event.number)]
+    for subject, event in [known] if known else others:
+        return {"subject": subject.name, "number": fact.words(event.number, 64)}
     return {}
 
 
