@@ -4,14 +4,17 @@ import logging
 import time
 from datetime import timedelta
 
+from django.db.models import Q
 from django.utils import timezone
 
 from .. import conf, signals
 from ..client.texts import clean
 from ..models import SUBJECTS, Discrepancy, Transition
+from ..models.transitions import TransitionQuerySet
 from . import failures, queue, registry, transactions
 
 logger = logging.getLogger(__name__)
+SOON = timedelta(seconds=1)
 ALL_SIGNALS = [value for value in vars(signals).values() if isinstance(value, signals.Signal)]
 
 
@@ -56,30 +59,53 @@ def deliver_again(transition):
 
 
 def _deliver_next(**only):
-    """Deliver one: True, False when a receiver raised, None when none is due.
+    """Deliver one: True, False when a receiver raised or an earlier one comes first, None when none is due.
 
     The receivers' writes and `delivered_at` commit together or not at all.
     """
     failing = None
     try:
         with transactions.atomic(durable=True):
-            turn = Transition.objects.deliverable().filter(**only).order_by("deliver_after", "pk")
+            turn = Transition.objects.due().filter(**only).order_by("deliver_after", "pk")
             failing = transition = turn.select_for_update(skip_locked=True).first()
             if transition is None:
                 return None
             # Another worker may have delivered it between our reading and our lock.
-            if transition.delivered_at is not None:
+            if transition.delivered_at is not None or _wait_for_earlier(transition):
                 return False
             _send(transition)
             Transition.objects.filter(pk=transition.pk).update(
                 delivered_at=timezone.now(), deliver_after=None, delivery_error=""
             )
+            _waiting(transition).update(deliver_after=timezone.now())
             return True
     except Exception as error:
         if failing is None:
             raise
         _put_off(failing, error)
         return False
+
+
+def _wait_for_earlier(transition: Transition) -> bool:
+    """Whether an earlier one of the object comes first. Then this one and those after it are out of the way until that.
+
+    Who waits is written under the earlier one's lock, so its delivery, which needs that lock, finds them all.
+    """
+    earlier = Transition.objects.beside(transition).filter(pk__lt=transition.pk).order_by("pk")
+    if not earlier.exists():
+        return False
+    mine = Transition.objects.beside(transition).filter(pk__gte=transition.pk)
+    if earlier.select_for_update(skip_locked=True).first() is not None:
+        mine.update(deliver_after=None, delivery_attempts=0)
+    else:  # it is being delivered at this moment
+        mine.filter(pk=transition.pk).update(deliver_after=timezone.now() + SOON)
+    return True
+
+
+def _waiting(transition: Transition) -> TransitionQuerySet:
+    """The later ones of the object that wait for this one."""
+    not_due = Q(deliver_after__isnull=True) | Q(deliver_after__gt=timezone.now())
+    return Transition.objects.beside(transition).filter(not_due, pk__gt=transition.pk, delivery_attempts=0)
 
 
 def _send(transition):

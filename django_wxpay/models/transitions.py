@@ -1,6 +1,5 @@
 from django.conf import settings
 from django.db import models
-from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -15,20 +14,22 @@ class TransitionQuerySet(TrueQuerySet):
         return self.filter(delivered_at__isnull=True)
 
     def parked(self):
-        return self.undelivered().filter(deliver_after__isnull=True)
+        return self.undelivered().filter(deliver_after__isnull=True, delivery_attempts__gt=0)
 
-    def deliverable(self, now=None):
-        """Those whose turn has come: due, and no earlier one of the same object is still undelivered."""
-        earlier = Transition.objects.undelivered().filter(
-            subject=OuterRef("subject"), object_id=OuterRef("object_id"), pk__lt=OuterRef("pk")
-        )
-        return self.undelivered().filter(~Exists(earlier), deliver_after__lte=now or timezone.now())
+    def due(self, now=None):
+        """Those whose time has come; an earlier one of the same object may still be undelivered."""
+        return self.undelivered().filter(deliver_after__lte=now or timezone.now())
+
+    def beside(self, transition):
+        """The undelivered ones of the same object."""
+        return self.undelivered().filter(subject=transition.subject, object_id=transition.object_id)
 
 
 class Transition(Remembered):
     """What became true, and the outbox from which the shop's receivers hear of it, in order per object.
 
-    `deliver_after` is NULL once delivered, and while parked after too many failures.
+    `deliver_after` is NULL once delivered, while parked after too many failures, and (without attempts) while it waits
+    for an earlier one that is put off or parked.
     """
 
     merchant = models.CharField(_("merchant"), max_length=32)
@@ -63,4 +64,4 @@ class Transition(Remembered):
 
     @property
     def is_parked(self):
-        return self.delivered_at is None and self.deliver_after is None
+        return self.delivered_at is None and self.deliver_after is None and self.delivery_attempts > 0

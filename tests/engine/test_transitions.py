@@ -7,7 +7,8 @@ import pytest
 import time_machine
 from celery import Celery
 from django.contrib.auth.models import Group
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_wxpay.engine import queue, transitions
@@ -242,6 +243,32 @@ def test_an_object_is_told_in_order_and_others_do_not_wait_for_it(wxpay_sandbox)
         deliver_at(timezone.now() + timedelta(minutes=1))
     assert [state for _, number, state in heard if number == slow.out_contract_code] == ["SIGNED", "TERMINATED"]
     assert [state for _, number, state in heard if number == quick.out_contract_code] == ["SIGNED", "TERMINATED"]
+
+
+@pytest.mark.scenario("S25")
+def test_hundreds_that_wait_for_a_parked_one_are_not_looked_at_again_and_come_in_order_after_it(wxpay_sandbox):
+    stuck, other = make_order(), make_order()
+    stories = [transitions.record(stuck, "CREATED", source="ANSWER").pk for _ in range(300)]
+    Transition.objects.filter(pk=stories[0]).update(deliver_after=None, delivery_attempts=10)
+    heard = []
+
+    def receiver(sender, row, transition, **kwargs):
+        heard.append(transition.pk)
+
+    with receiver_of("state_changed", receiver):
+        assert transitions.deliver_due() == 0  # they find out once that they wait
+        late = transitions.record(other, "CREATED", source="ANSWER")
+        stories.append(transitions.record(stuck, "CREATED", source="ANSWER").pk)
+        with CaptureQueriesContext(connection) as statements:
+            assert transitions.deliver_due() == 1
+        assert heard == [late.pk]
+        assert len(statements) < 30
+        assert list(Transition.objects.parked().values_list("pk", flat=True)) == stories[:1]
+        assert transitions.deliver_again(Transition.objects.get(pk=stories[0]))
+        while transitions.deliver_due():
+            pass
+    assert heard == [late.pk, *stories]
+    assert not Transition.objects.undelivered().exists()
 
 
 def test_a_row_that_is_gone_parks_its_transition_and_holds_up_nobody(wxpay_sandbox):

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.utils import timezone
 
 from django_wxpay import signals
 from django_wxpay.engine import transitions
@@ -89,11 +90,34 @@ def test_workers_that_deliver_at_once_tell_everything_once_and_in_order(world):
 
     signals.state_changed.connect(receive, sender=Order)
     try:
-        for _ in range(3):  # a worker that finds the rest in others' hands goes home: the next tick comes
+        while Transition.objects.undelivered().exists():  # a worker that finds the rest in others' hands goes home
             returned(at_once(*[transitions.deliver_due] * WORKERS))
     finally:
         signals.state_changed.disconnect(receive, sender=Order)
     assert written() == {number: 1 for numbers in stories.values() for number in numbers}
+    assert {order: [number for pk, number in delivered if pk == order] for order in stories} == stories
+    assert not Transition.objects.undelivered().exists()
+
+
+@pytest.mark.scenario("S45")
+@pytest.mark.scenario("S25")
+def test_workers_that_deliver_at_once_to_a_receiver_that_fails_now_and_then_leave_nothing_waiting(world):
+    stories = paid_orders(8)
+    delivered, failed = [], set()
+
+    def receive(sender, row, transition, **kwargs):
+        if transition.pk % 3 == 0 and transition.pk not in failed:
+            failed.add(transition.pk)
+            raise LookupError
+        delivered.append((row.pk, transition.pk))
+
+    signals.state_changed.connect(receive, sender=Order)
+    try:
+        for _ in range(8):
+            returned(at_once(*[transitions.deliver_due] * WORKERS))
+            Transition.objects.undelivered().filter(deliver_after__isnull=False).update(deliver_after=timezone.now())
+    finally:
+        signals.state_changed.disconnect(receive, sender=Order)
     assert {order: [number for pk, number in delivered if pk == order] for order in stories} == stories
     assert not Transition.objects.undelivered().exists()
 
