@@ -70,6 +70,9 @@ class QuickPayOffer:
     store_id: str = ""
     store_name: str = ""
     store_address: str = ""
+    payer_client_ip: str = ""
+    detail: Mapping[str, Any] | None = None
+    merchant_category_code: str = ""
     merchant: str = "default"
     sub_mchid: str | None = None
     sub_appid: str | None = None

@@ -94,18 +94,24 @@ class QuickPaymentViewSet(CustomerViewSet):
     def get_queryset(self):
         return self.queryset
 
-    @extend_schema(request=ScanSerializer, responses={201: QuickPaymentSerializer, **ERRORS})
+    @extend_schema(
+        request=ScanSerializer, responses={200: QuickPaymentSerializer, 201: QuickPaymentSerializer, **ERRORS}
+    )
     def create(self, request):
         """Charge a scanned code. Read `outcome`; while it is WAIT, ask for the state each second or two.
 
-        Answers after one call to WeChat Pay at most. 201 also when it was refused: `outcome` says so.
+        Answers after one call to WeChat Pay at most. 201 also when it was refused: `outcome` says so. 200: this very
+        scan is known already, and was not charged again: has its payer got the goods?
         """
         scanned = ScanSerializer(data=request.data)
         scanned.is_valid(raise_exception=True)
         asked = scanned.validated_data
         offer = QuickPayOffer.of(conf.checkout().quick_pay_offer(request, asked["amount"], asked["currency"]))
         order = orders.pay_by_code(**asked, **vars(offer), user=None, by=request.user)
-        return Response(self._shown(order), status=201)
+        shown = self._shown(order)
+        if order.was_known and order.is_paid:
+            shown["instruction"] = _("Paid already, by this very scan. Hand over the goods, unless you have.")
+        return Response(shown, status=200 if order.was_known else 201)
 
     @extend_schema(responses={200: QuickPaymentSerializer, 404: ERRORS[404]})
     def retrieve(self, request, out_trade_no):

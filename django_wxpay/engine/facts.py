@@ -216,7 +216,9 @@ def _write(row, state, fact, changes, note):
     values = {name: value for name, value in changes.items() if value not in (None, "")}
     values |= {"state": state, "state_at": now} | polling.schedule(row, state, fact.source, fact.begun_at)
     if fact.source == Source.QUERY:
-        values["synced_at"] = now
+        values["synced_at"] = _synced_at(row, fact)
+    if state in row.FINAL:
+        values |= row.AT_END
     moved = type(row).objects.filter(pk=row.pk, state=old).update(**values)
     if not moved:  # SQLite has no row locks: whoever came first has told the truth already, this message comes again
         raise LostRace(f"{row.subject} {row.number} left {old} meanwhile")
@@ -233,8 +235,13 @@ def _learn(row, fact, changes):
         if value not in (None, "") and getattr(row, name) in (None, "")
     }  # fmt: skip
     if fact.source == Source.QUERY:
-        values["synced_at"] = timezone.now()
+        values["synced_at"] = _synced_at(row, fact)
     _note_query(row, fact, **values)
+
+
+def _synced_at(row, fact):
+    """What a query confirms, it confirms as of when it was begun."""
+    return max(row.synced_at or fact.begun_at, fact.begun_at)
 
 
 def _note_query(row, fact, **values):

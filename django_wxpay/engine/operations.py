@@ -28,9 +28,9 @@ from ..client.errors import (
     SetupError,
     WxPayError,
 )
-from ..exceptions import OperationPending, ReferenceReused
+from ..exceptions import OperationPending
 from ..models import Operation, Outcome
-from . import failures, holds, outcomes, queries, queue, remote, transactions
+from . import failures, holds, outcomes, queries, queue, references, remote, transactions
 from .commands import Command, row_if_there, row_of
 from .facts import Fact
 from .outcomes import end
@@ -43,7 +43,6 @@ __all__ = [
     "end",
     "plan",
     "refuse_if_pending",
-    "refuse_reuse",
     "send",
     "send_due",
 ]
@@ -65,10 +64,12 @@ def plan(
     reference: str | None = None,
     by: Any = None,
     supersede: Collection[str] = (),
+    secret: str = "",
 ) -> Row:
     """Write down what will be asked, as `row.operation`. Joins the caller's transaction, which holds the row's lock.
 
-    supersede: actions whose operation gives way to this one, once no request of it can be under way.
+    secret: what is sent beside the fields and never stored; its digest is. supersede: actions whose operation gives
+    way to this one, once no request of it can be under way.
     Raises OperationPending when something else is open for this row.
     """
     known: Any = row
@@ -84,6 +85,7 @@ def plan(
                 action=action,
                 reference=reference,
                 fields=fields,
+                secret_digest=references.digest(secret),
                 requested_by=by,
                 next_try_at=timezone.now(),
                 open_key=f"{known.subject}:{known.pk}",
@@ -98,15 +100,6 @@ def plan(
 def asked_before(row: Any, action: str, reference: str | None) -> bool:
     """Whether this very ask, by its reference, was written down before (a form sent twice)."""
     return reference is not None and Operation.objects.of(row).filter(action=action, reference=reference).exists()
-
-
-def refuse_reuse(row: Row, reference: str, wanted: Mapping[str, Any]) -> Row:
-    """Raise ReferenceReused unless the row that the reference names was asked for with the same values."""
-    # The reference, too: MariaDB may have found a row whose own differs in case.
-    differing = [name for name, value in {"reference": reference, **wanted}.items() if getattr(row, name) != value]
-    if differing:
-        raise ReferenceReused(reference, differing)
-    return row
 
 
 def refuse_if_pending(row: Any, supersede: Collection[str] = ()) -> None:

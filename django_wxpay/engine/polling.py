@@ -133,7 +133,7 @@ def plan_query(row):
 def not_there(row, begun_at):
     """A query begun at that time proved that WeChat Pay does not know the row: asked again later, unless final."""
     known = type(row).objects.get(pk=row.pk)
-    values = {"synced_at": timezone.now()} | schedule(known, known.state, Source.QUERY, begun_at)
+    values = {"synced_at": begun_at} | schedule(known, known.state, Source.QUERY, begun_at)
     unchanged = type(row).objects.filter(pk=row.pk, state=known.state, recheck_after=known.recheck_after)
     unchanged.update(**values)
 

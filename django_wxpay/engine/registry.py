@@ -7,7 +7,7 @@ TypeError when the module is imported; a subject, product or command that nobody
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -110,7 +110,7 @@ def refuse_other_region(row: Any, region: str) -> None:
         )
 
 
-def products(subject: str) -> Iterable[Any]:
+def products(subject: str) -> list[Any]:
     """The declared products of a subject."""
     return [one for one in PRODUCTS.values() if one.subject == subject]
 

@@ -79,6 +79,7 @@ class WireObject(Remembered):
     FINAL: frozenset[Any]
     OURS: frozenset[Any]  # states that WeChat Pay has no word for: no message may bring them
     EARLIER: dict[Any, frozenset[Any]] = {}  # state -> states that only repeat an earlier part of its story
+    AT_END: dict[str, Any] = {}  # what a row no longer needs once it is final: field -> value
     operation = None  # what a service wrote down for this row just now; None when it was asked before
 
     class Meta(Remembered.Meta):
@@ -87,6 +88,11 @@ class WireObject(Remembered):
     @property
     def is_final(self):
         return self.state in self.FINAL
+
+    @property
+    def was_known(self):
+        """Whether the service that returned this row found it under its reference, and asked nothing more."""
+        return self.operation is None
 
     @property
     def number(self):

@@ -75,7 +75,7 @@ class Contract(WireObject):
         constraints = [
             models.UniqueConstraint(fields=["mchid", "out_contract_code"], name="wxpay_contract_out_contract_code"),
             models.UniqueConstraint(fields=["mchid", "contract_id"], name="wxpay_contract_contract_id"),
-            models.UniqueConstraint(fields=["mchid", "reference"], name="wxpay_contract_reference"),
+            models.UniqueConstraint(fields=["mchid", "sub_mchid", "reference"], name="wxpay_contract_sub_reference"),
         ]
         permissions = [
             ("terminate_contract", _("Can terminate contracts")),

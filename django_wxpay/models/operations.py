@@ -60,6 +60,7 @@ class Operation(Remembered):
     state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.PLANNED)
     reference = models.CharField(_("reference"), max_length=64, null=True, blank=True)
     fields = models.JSONField(_("fields as sent"), default=dict)
+    secret_digest = models.CharField(max_length=64, blank=True, default="", editable=False)  # of a payment code, keyed
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("asked by"), on_delete=models.SET_NULL, null=True, blank=True,
         related_name="+",

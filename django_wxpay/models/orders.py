@@ -1,6 +1,7 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .base import WireObject, WireObjectQuerySet
@@ -50,6 +51,7 @@ class Order(WireObject):
         State.PAYERROR: frozenset({State.CLOSED, State.REVOKED}),
         State.REVOKED: frozenset(),
     }
+    AT_END = {"close_after": None}
     _OPEN = frozenset({State.NOTPAY, State.USERPAYING})
     EARLIER = {
         State.REFUSED: frozenset({State.NOTPAY}),
@@ -84,6 +86,8 @@ class Order(WireObject):
     trade_type = models.CharField(_("trade_type"), max_length=16, blank=True, default="")
     bank_type = models.CharField(_("bank_type"), max_length=32, blank=True, default="")
     success_time = models.DateTimeField(_("paid at"), null=True, blank=True)
+    # NULL once final: the index holds only what `close_expired` may still have to reverse.
+    close_after = models.DateTimeField(_("not reversed before"), null=True, blank=True, default=timezone.now)
     error_code = models.CharField(_("error code"), max_length=64, blank=True, default="")
 
     objects = OrderQuerySet.as_manager()
@@ -95,11 +99,16 @@ class Order(WireObject):
         constraints = [
             models.UniqueConstraint(fields=["mchid", "out_trade_no"], name="wxpay_order_out_trade_no"),
             models.UniqueConstraint(fields=["mchid", "transaction_id"], name="wxpay_order_transaction_id"),
-            models.UniqueConstraint(fields=["mchid", "reference", "attempt"], name="wxpay_order_reference_attempt"),
+            models.UniqueConstraint(
+                fields=["mchid", "sub_mchid", "reference", "attempt"], name="wxpay_order_sub_reference_attempt"
+            ),
             models.CheckConstraint(condition=Q(amount_total__gt=0), name="wxpay_order_amount_positive"),
             models.CheckConstraint(condition=Q(refund_reserved__gte=0), name="wxpay_order_reserved_not_negative"),
         ]
-        indexes = [models.Index(fields=["mchid", "success_time"], name="wxpay_order_success")]  # a day's business
+        indexes = [
+            models.Index(fields=["mchid", "success_time"], name="wxpay_order_success"),  # a day's business
+            models.Index(fields=["close_after"], name="wxpay_order_close_after"),
+        ]
         permissions = [
             ("refund_order", _("Can refund orders")),
             ("close_order", _("Can close and reverse orders")),

@@ -9,7 +9,17 @@ from django.utils import timezone
 from .. import conf, signals
 from ..client import fields
 from ..client.contracts import for_channel
-from ..engine import commands, discrepancies, operations, polling, queries, registry, remote, transactions
+from ..engine import (
+    commands,
+    discrepancies,
+    operations,
+    polling,
+    queries,
+    references,
+    registry,
+    remote,
+    transactions,
+)
 from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, openid_appid, refuse
 from ..engine.numbers import new_number
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
@@ -18,6 +28,7 @@ from ..models import Action, Contract, Discrepancy, Operation, Outcome, Source
 State = Contract.State
 CHINA = ZoneInfo("Asia/Shanghai")
 DEFAULT_NOTE = "Terminated by the merchant"
+MAY_BE_LEFT_OUT = ("openid", "return_url", "return_appid", "user_client_ip")
 EVENT_STATES = {"PAPAY.SIGN": State.SIGNED, "PAPAY.TERMINATE": State.TERMINATED}
 EXPIRY_GRACE = timedelta(minutes=5)  # a signature given in the last second may still be on its way
 
@@ -48,7 +59,7 @@ def plan_signing(
     template's number. openid: under sub_appid or appid; if given, only this user can sign.
     user_display_name: at most 32 characters, none of 4 bytes. return_url: jsapi, h5, web; its prefix is registered
     with WeChat Pay. expires_in_seconds: SESSION_EXPIRES_SECONDS by default. reference: the shop's own name for this
-    contract; the same again returns the same row.
+    contract; the same again, with the same values, returns the same row.
 
     Returns the `Contract` (PENDING, no session yet). Joins the caller's transaction; nothing is sent here.
     Raises InvalidField, ReferenceReused.
@@ -70,7 +81,7 @@ def plan_signing(
     expired_time = now + timedelta(seconds=expires_in_seconds or conf.setting("SESSION_EXPIRES_SECONDS"))
     try:
         with transactions.atomic():
-            if known := _asked_as(config, reference, wanted):
+            if known := _asked_as(config, reference, user, wanted | optional):
                 return known
             contract = Contract.objects.create(
                 **wanted,
@@ -94,7 +105,9 @@ def plan_signing(
             )
             return operations.plan(contract, Action.SIGN, to_send, by=by)
     except IntegrityError:
-        if known := _asked_as(config, reference, wanted):  # somebody used the reference at this very moment
+        if known := _asked_as(
+            config, reference, user, wanted | optional
+        ):  # somebody used the reference at this very moment
             return known
         raise
 
@@ -112,11 +125,17 @@ def sign(**asked):
     return operations.carry_out(plan_signing, **asked)
 
 
-def _asked_as(config, reference, wanted):
+def _asked_as(config, reference, user, said):
     if reference is None:
         return None
-    known = Contract.objects.filter(mchid=config.mchid, reference=reference).first()
-    return operations.refuse_reuse(known, reference, wanted) if known else None
+    rows = Contract.objects.filter(mchid=config.mchid, sub_mchid=said["sub_mchid"], reference=reference)
+    known = rows.first()
+    if known is None:
+        return None
+    on_row = {"user_id": user.pk if user else None}
+    # The row learns an openid when its user signs: what the shop said stands in what was sent.
+    said = dict.fromkeys(MAY_BE_LEFT_OUT, "") | said
+    return references.refuse_reuse(known, reference, Action.SIGN, on_row=on_row, sent=said)
 
 
 @registry.command

@@ -89,7 +89,17 @@ def test_an_unanswered_payment_tells_to_wait_and_is_found(till):
 
 def test_the_same_scan_twice_charges_once(till, shop):
     first, second = scan(till), scan(till)
+    assert (first.status_code, second.status_code) == (201, 200)  # the second is known already
+    assert "unless you have" in second.data["instruction"]
     assert first.data["out_trade_no"] == second.data["out_trade_no"]
+    assert Order.objects.count() == 1
+
+
+@pytest.mark.scenario("S57")
+def test_another_payers_code_under_a_known_reference_gets_no_goods(till):
+    scan(till)
+    answer = scan(till, 4)
+    assert (answer.status_code, answer.data["code"]) == (409, "REFERENCE_REUSED")
     assert Order.objects.count() == 1
 
 

@@ -238,7 +238,15 @@ def test_the_poller_goes_on_where_the_till_was_closed(wxpay_sandbox, clock):
 @pytest.mark.scenario("S33")
 def test_a_payment_whose_process_died_before_sending_was_not_charged(wxpay_sandbox, clock):
     order = orders.quickpay._plan_payment(
-        auth_code=CODE, user=None, attach="", merchant="default", sub_mchid=None, sub_appid=None, by=None, **ASKED
+        auth_code=CODE,
+        user=None,
+        attach="",
+        merchant="default",
+        sub_mchid=None,
+        sub_appid=None,
+        by=None,
+        merchant_category_code="",
+        **ASKED,
     )
     clock.shift(timedelta(minutes=2))
     operations.send_due()
@@ -379,6 +387,33 @@ def test_a_reversed_payment_is_not_refunded(wxpay_sandbox, clock):
 
 
 @pytest.mark.scenario("S33")
+def test_a_query_that_failed_after_the_payers_time_has_not_looked_and_nothing_is_sent_back(wxpay_sandbox, clock):
+    order = orders.pay_by_code(auth_code=CHARGED_CUT, **ASKED)
+    wxpay_sandbox.fault("lost_answer", "/v3/global/transactions", times=5)
+    for _ in range(5):
+        clock.shift(timedelta(seconds=60))
+        orders.advance_till(order)
+    assert not any(path.endswith("/reverse") for _, path in calls(wxpay_sandbox))
+    clock.shift(timedelta(minutes=5))
+    assert orders.advance_till(order).state == "SUCCESS"
+
+
+def test_a_query_begun_within_the_payers_time_and_answered_after_it_has_not_looked(wxpay_sandbox, clock):
+    order = orders.pay_by_code(auth_code=CHARGED_CUT, **ASKED)
+    path = f"/v3/global/transactions/out-trade-no/{order.out_trade_no}"
+    wxpay_sandbox.wechat.meanwhile(lambda: clock.shift(timedelta(seconds=10)), path, method="GET")
+    clock.shift(timedelta(seconds=40))
+    with remote.client_of(order) as client:  # at second 40, answered at 50
+        answer = registry.product_of(order).query(client, order)
+    begun_at = timezone.now() - timedelta(seconds=10)
+    answer.data["trade_state"] = "USERPAYING"
+    orders.apply_order(Fact.from_answer(order, answer, source="QUERY", begun_at=begun_at))
+    clock.shift(timedelta(seconds=10))
+    orders.advance_till(order)
+    assert (order.state, theirs(wxpay_sandbox, order)) == ("SUCCESS", "SUCCESS")
+    assert not any(path.endswith("/reverse") for _, path in calls(wxpay_sandbox))
+
+
 def test_a_payment_nobody_asked_about_in_time_is_queried_before_it_is_reversed(wxpay_sandbox, clock):
     order = orders.pay_by_code(auth_code=CHARGED_CUT, **ASKED)
     clock.shift(timedelta(minutes=10))

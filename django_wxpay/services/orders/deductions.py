@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from ... import conf
 from ...client import fields
-from ...engine import commands, operations, outcomes, polling, registry, remote, transactions
+from ...engine import commands, operations, outcomes, polling, references, registry, remote, transactions
 from ...engine.numbers import new_number
 from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
 from ...models import Action, Contract, Operation, Order
@@ -18,15 +18,31 @@ from .products import GLOBAL_REFUNDS, OrderProduct
 from .reversals import reverse
 
 State = Order.State
+MORE = ("goods_tag", "device_id", "device_ip", "merchant_category_code")  # beside what the row keeps
 CONTRACT_GONE = ("CONTRACT_NOT_EXIST", "NO_AUTH")  # missing or terminated: a query of the contract tells
 
 
-def plan_deduction(contract, *, amount, currency, description, reference, attach="", goods_tag="", by=None):
+def plan_deduction(
+    contract,
+    *,
+    amount,
+    currency,
+    description,
+    reference,
+    attach="",
+    goods_tag="",
+    device_id="",
+    device_ip="",
+    merchant_category_code="",
+    by=None,
+):
     """Write down a deduction from a signed contract; `send_operations` asks WeChat Pay for it.
 
     amount: int, minor units of currency. description: shown to the payer, at most 128 characters, none of 4 bytes.
     attach: at most 127 characters, comes back as it is. reference: the shop's own name for this charge, at most 64
-    characters; the same again returns the same row and charges nothing more.
+    characters; the same again returns the same row and charges nothing more. device_id, device_ip: where the charge
+    comes from, for WeChat Pay's risk control. merchant_category_code: 4 digits, instead of the merchant's in the
+    settings, when its sub-merchants differ.
 
     Returns the `Order` (CREATED). Joins the caller's transaction; nothing is sent here.
     Raises InvalidField, ContractNotSigned, OperationPending (the contract is being terminated), ReferenceReused.
@@ -36,19 +52,24 @@ def plan_deduction(contract, *, amount, currency, description, reference, attach
     fields.text("description", description, 128)
     fields.text("attach", attach, 127, required=False)
     fields.text("goods_tag", goods_tag, 32, required=False)
+    fields.text("device_id", device_id, 32, required=False)
+    fields.ip("device_ip", device_ip)
     fields.text("reference", reference, 64)
     wanted = {
         "contract_id": contract.pk, "amount_total": amount, "currency": currency, "description": description,
         "attach": attach,
     }  # fmt: skip
+    more = {"goods_tag": goods_tag, "device_id": device_id, "device_ip": device_ip}
+    if merchant_category_code:
+        more["merchant_category_code"] = fields.category_code("merchant_category_code", merchant_category_code)
     try:
         with transactions.atomic():
             locked = Contract.objects.select_for_update().get(pk=contract.pk)
-            if known := _asked_as(locked, reference, wanted):
+            if known := _asked_as(locked, reference, wanted, more):
                 return known
-            return _plan_attempt(locked, wanted, reference, 1, goods_tag=goods_tag, by=by)
+            return _plan_attempt(locked, wanted, reference, 1, more, by=by)
     except IntegrityError:
-        if known := _asked_as(contract, reference, wanted):  # somebody used the reference at this very moment
+        if known := _asked_as(contract, reference, wanted, more):  # somebody used the reference at this very moment
             return known
         raise
 
@@ -74,7 +95,9 @@ def plan_retry(order, *, by=None):
     """
     with transactions.atomic():
         contract = Contract.objects.select_for_update().get(pk=order.contract_id)
-        attempts = Order.objects.select_for_update().filter(mchid=order.mchid, reference=order.reference)
+        attempts = Order.objects.select_for_update().filter(
+            mchid=order.mchid, sub_mchid=order.sub_mchid, reference=order.reference
+        )
         latest = attempts.order_by("-attempt").first()
         if latest.attempt > order.attempt:
             return latest
@@ -90,8 +113,8 @@ def plan_retry(order, *, by=None):
             "description": latest.description, "attach": latest.attach,
         }  # fmt: skip
         earlier = Operation.objects.of(latest).filter(action=Action.DEDUCT).first()
-        goods_tag = earlier.fields.get("goods_tag", "") if earlier else ""
-        return _plan_attempt(contract, wanted, latest.reference, latest.attempt + 1, goods_tag=goods_tag, by=by)
+        more = {name: earlier.fields[name] for name in MORE if name in earlier.fields} if earlier else {}
+        return _plan_attempt(contract, wanted, latest.reference, latest.attempt + 1, more, by=by)
 
 
 def retry_deduction(order, *, by=None):
@@ -112,14 +135,14 @@ def _proved_dead(order):
     return Operation.objects.of(order).filter(action=Action.REVERSE, state=Operation.State.DONE).exists()
 
 
-def _plan_attempt(contract, wanted, reference, attempt, *, goods_tag="", by=None):
+def _plan_attempt(contract, wanted, reference, attempt, more, *, by=None):
     """The contract's lock is held: no termination can be planned meanwhile."""
     if contract.state != Contract.State.SIGNED:
         raise ContractNotSigned(f"Contract {contract.out_contract_code} is {contract.state}: it cannot be charged.")
     ending = commands.open_of(contract)
     if ending is not None and ending.action == Action.TERMINATE and not outcomes.settle(ending, contract):
         raise OperationPending(f"Contract {contract.out_contract_code} is being terminated. Nothing was charged.")
-    merchant = remote.merchant_of(contract)
+    merchant, now = remote.merchant_of(contract), timezone.now()
     order = Order.objects.create(
         **wanted,
         product=Order.Product.PAPAY,
@@ -132,7 +155,7 @@ def _plan_attempt(contract, wanted, reference, attempt, *, goods_tag="", by=None
         reference=reference,
         attempt=attempt,
         out_trade_no=new_number(),
-        next_poll_at=timezone.now() + timedelta(seconds=conf.setting("ORDER_POLL_SECONDS")),
+        next_poll_at=now + timedelta(seconds=conf.setting("ORDER_POLL_SECONDS")),
     )
     to_send = {
         "out_trade_no": order.out_trade_no,
@@ -141,19 +164,21 @@ def _plan_attempt(contract, wanted, reference, attempt, *, goods_tag="", by=None
         "currency": order.currency,
         "description": order.description,
         "attach": order.attach,
-        "goods_tag": goods_tag,
         "notify_url": merchant.notify_url,
-        "merchant_category_code": merchant.category_code(),
         "sub_mchid": order.sub_mchid,
         "sub_appid": order.sub_appid,
+        **more,
+        "merchant_category_code": merchant.category_code(more.get("merchant_category_code", "")),
     }
     return operations.plan(order, Action.DEDUCT, to_send, by=by)
 
 
-def _asked_as(contract, reference, wanted):
-    attempts = Order.objects.filter(mchid=contract.mchid, reference=reference)
+def _asked_as(contract, reference, wanted, more):
+    attempts = Order.objects.filter(mchid=contract.mchid, sub_mchid=contract.sub_mchid, reference=reference)
     latest = attempts.order_by("-attempt").first()
-    return operations.refuse_reuse(latest, reference, wanted) if latest else None
+    if latest is None:
+        return None
+    return references.refuse_reuse(latest, reference, Action.DEDUCT, on_row=wanted, sent=more)
 
 
 @registry.command

@@ -29,7 +29,7 @@ class OrderProduct(Product):
     reverse: Callable[[Client, Mapping[str, Any]], Answer]  # ends an unpaid order for good; 204
     reversed_to: Order.State  # what a reversed order is
     queried_first: bool  # whether it is queried before it is reversed, lest a paid one be
-    expires: str | None  # the setting after whose seconds an order without an outcome is reversed by task
+    expires: str | None  # the setting after whose seconds a task reverses an order without an outcome
     refunds: RefundCalls
 
 

@@ -17,7 +17,7 @@ from ... import conf
 from ...client import fields
 from ...client.errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent
 from ...client.texts import hide
-from ...engine import commands, operations, polling, registry, transactions
+from ...engine import commands, operations, polling, references, registry, transactions
 from ...engine.facts import move
 from ...engine.numbers import new_number
 from ...exceptions import OperationPending
@@ -49,6 +49,9 @@ def pay_by_code(
     store_id="",
     store_name="",
     store_address="",
+    payer_client_ip="",
+    detail=None,
+    merchant_category_code="",
     merchant="default",
     sub_mchid=None,
     sub_appid=None,
@@ -58,7 +61,10 @@ def pay_by_code(
 
     auth_code: the 18 digits under the bar code; used for this request, then forgotten. amount: int, minor units of
     currency. description: shown to the payer, at most 127 characters, none of 4 bytes. reference: the shop's own
-    name for this scan; the same again returns the same row and charges nothing more. A new code is a new reference.
+    name for this scan; the same again (the same code, too) returns the same row, `was_known`, and charges nothing
+    more. A new code is a new reference. payer_client_ip: the payer's address, device_ip the till's. detail: goods and
+    receipt for promotions, {"cost_price", "receipt_id", "goods_detail"}. merchant_category_code: 4 digits, instead
+    of the merchant's in the settings, when its sub-merchants differ.
 
     Returns the `Order`: SUCCESS; REFUSED with its `error_code` (not charged); USERPAYING (a password is asked for);
     or CREATED (no proof yet): for the last two call `advance_till` until it is final, and hand nothing over before.
@@ -70,18 +76,39 @@ def pay_by_code(
     asked = dict(locals())
     fields.auth_code("auth_code", auth_code, conf.setting("AUTH_CODE_PREFIXES"))
     transactions.refuse_inside("orders.pay_by_code outside of atomic()")
+    planned = []
+
+    def plan_payment():
+        planned[:] = [_plan_payment(**asked)]
+        return planned[0]
+
     try:
-        return operations.carry_out(_plan_payment, **asked)
+        return operations.carry_out(plan_payment)
     except InvalidField:
         raise
     except (APIError, OutcomeUnknown, RequestNotSent) as error:
         logger.info("quick payment reference=%s has no success: %s", reference, type(error).__name__)
-        return Order.objects.get(mchid=conf.merchant(merchant).mchid, reference=reference, attempt=1)
+        order = planned[0]
+        order.refresh_from_db()
+        return order
 
 
 def _plan_payment(
-    *, auth_code, amount, currency, description, reference, user, attach, merchant, sub_mchid, sub_appid, by, **more
-):  # fmt: skip
+    *,
+    auth_code,
+    amount,
+    currency,
+    description,
+    reference,
+    user,
+    attach,
+    merchant_category_code,
+    merchant,
+    sub_mchid,
+    sub_appid,
+    by,
+    **more,
+):
     config = conf.merchant(merchant)
     sub_mchid, sub_appid = config.sub_of(sub_mchid, sub_appid)
     fields.amount("amount", amount)
@@ -89,48 +116,52 @@ def _plan_payment(
     fields.text("description", description, 127)
     fields.text("attach", attach, 127, required=False)
     fields.text("reference", reference, 64)
-    wanted = {
+    if merchant_category_code:
+        more["merchant_category_code"] = fields.category_code("merchant_category_code", merchant_category_code)
+    on_row = {
         "product": Order.Product.MICROPAY, "amount_total": amount, "currency": currency,
-        "description": description, "attach": attach, "sub_mchid": sub_mchid,
+        "description": description, "attach": attach, "sub_mchid": sub_mchid, "sub_appid": sub_appid,
+        "user_id": user.pk if user else None,
     }  # fmt: skip
+
+    def asked_before():
+        known = Order.objects.filter(mchid=config.mchid, sub_mchid=sub_mchid, reference=reference).first()
+        if known is None:
+            return None
+        return references.refuse_reuse(known, reference, Action.PAY, on_row=on_row, sent=more, secret=auth_code)
+
     now = timezone.now()
     try:
         with transactions.atomic():
-            if known := _asked_as(config, reference, wanted):
+            if known := asked_before():
                 return known
             order = Order.objects.create(
-                **wanted,
+                **on_row,
                 merchant=config.alias,
                 mchid=config.mchid,
                 appid=config.appid,
-                sub_appid=sub_appid,
-                user=user,
                 reference=reference,
                 out_trade_no=new_number(),
                 next_poll_at=now + timedelta(seconds=conf.setting("TILL_QUERY_SECONDS")),
             )
-            to_send = more | {
+            to_send = {
                 "out_trade_no": order.out_trade_no,
                 "amount_total": amount,
                 "currency": currency,
                 "description": description,
                 "attach": attach,
-                "merchant_category_code": config.category_code(),
                 "sub_mchid": sub_mchid,
                 "sub_appid": sub_appid,
+                **{name: value for name, value in more.items() if value is not None},
+                "merchant_category_code": config.category_code(merchant_category_code),
             }
-            operations.plan(order, Action.PAY, to_send, by=by)
+            operations.plan(order, Action.PAY, to_send, by=by, secret=auth_code)
             order.operation.auth_code = auth_code  # in memory only: its caller is the one who can send it
             return order
     except IntegrityError:
-        if known := _asked_as(config, reference, wanted):  # somebody used the reference at this very moment
+        if known := asked_before():  # somebody used the reference at this very moment
             return known
         raise
-
-
-def _asked_as(config, reference, wanted):
-    known = Order.objects.filter(mchid=config.mchid, reference=reference).first()
-    return operations.refuse_reuse(known, reference, wanted) if known else None
 
 
 @registry.command
@@ -179,21 +210,19 @@ def advance(order):
         elif _time_is_over(order):
             _give_up(order)
         else:
-            _ask(order)
+            sync(order)
     finally:
         _schedule(order, held_until)
     return order
 
 
-def _ask(order):
-    Order.objects.filter(pk=order.pk).update(asked_at=timezone.now())
-    sync(order)
-
-
 def _time_is_over(order):
-    """After the payer's time, and once somebody asked after it: what was paid in time is not sent back."""
+    """After the payer's time, and once a query that was begun after it was answered.
+
+    What was paid in time is not sent back: a query that failed, or was begun before, has not looked.
+    """
     give_up_at = order.created_at + timedelta(seconds=conf.setting("TILL_GIVE_UP_SECONDS"))
-    return not order.is_final and order.asked_at is not None and order.asked_at >= give_up_at
+    return not order.is_final and order.synced_at is not None and order.synced_at >= give_up_at
 
 
 def _give_up(order):

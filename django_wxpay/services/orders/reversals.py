@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 from functools import partial
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Q
 from django.utils import timezone
 
 from ... import conf
@@ -16,6 +16,7 @@ from ...models import Action, Operation, Order, Outcome
 
 logger = logging.getLogger(__name__)
 State = Order.State
+AGAIN_AFTER = timedelta(hours=1)
 PROVED_DEAD = frozenset({State.CLOSED, State.REVOKED, State.PAYERROR})
 
 
@@ -55,19 +56,22 @@ def reverse(order, **asked):
 
 
 def close_expired(limit=100):
-    """Reverse orders that have no outcome after their product's time; returns how many were asked for."""
-    return sum(_close_expired_of(product, limit) for product in registry.products(Order.subject) if product.expires)
+    """Reverse orders that have no outcome after their product's time; returns how many were asked for.
 
-
-def _close_expired_of(product, limit):
-    before = timezone.now() - timedelta(seconds=conf.setting(product.expires))
-    late = Order.objects.open().filter(product=product.name, created_at__lte=before)
-    asked_for = Operation.objects.open().filter(subject=Order.subject, action=Action.REVERSE, object_id=OuterRef("pk"))
+    Each is looked at again an hour later, whether it could be asked for or not: none stands in the others' way.
+    """
+    now = timezone.now()
+    late = Q()
+    for product in registry.products(Order.subject):
+        if product.expires:
+            before = now - timedelta(seconds=conf.setting(product.expires))
+            late |= Q(product=product.name, created_at__lte=before)
+    due = Order.objects.open().filter(late, close_after__lte=now).exclude(mchid__in=remote.slowed())
     asked = 0
-    for order in late.filter(~Exists(asked_for)).exclude(mchid__in=remote.slowed()).order_by("created_at")[:limit]:
+    for order in due.order_by("close_after")[:limit]:
+        Order.objects.filter(pk=order.pk, close_after=order.close_after).update(close_after=now + AGAIN_AFTER)
         try:
-            transactions.run(partial(plan_reversal, order))
-            asked += 1
+            asked += transactions.run(partial(plan_reversal, order)).operation is not None
         except WxPayError as error:
             logger.info("not reversed out_trade_no=%s: %s", order.out_trade_no, error)
         except Exception as error:

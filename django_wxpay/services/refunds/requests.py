@@ -14,7 +14,7 @@ from ... import conf
 from ...client import Client, fields
 from ...client.answers import Answer
 from ...client.errors import WxPayError
-from ...engine import commands, operations, outcomes, registry, remote, transactions
+from ...engine import commands, operations, outcomes, references, registry, remote, transactions
 from ...engine.facts import Applied, Fact
 from ...engine.numbers import new_number
 from ...exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge
@@ -112,7 +112,7 @@ def give_up(refund: Refund, *, by: Any = None) -> Refund:
 
 def _asked_as(order: Order, reference: str, wanted: Mapping[str, Any]) -> Refund | None:
     known = Refund.objects.filter(order_id=order.pk, reference=reference).first()
-    return operations.refuse_reuse(known, reference, wanted) if known else None
+    return references.refuse_reuse(known, reference, Action.REFUND, on_row=wanted) if known else None
 
 
 def _refuse_impossible(order: Order) -> None:

@@ -144,7 +144,7 @@
     const answer = await answerTo(request);
     request = null;
     isUnanswered = false;
-    if (answer.status === 201) {
+    if (answer.status === 201 || answer.status === 200) { // 200: our first attempt arrived after all
       history.replaceState(null, "", `?payment=${answer.body.out_trade_no}`);
       return follow(answer.body, mine);
     }
