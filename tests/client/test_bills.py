@@ -8,7 +8,7 @@ from requests import ReadTimeout
 
 from django_wxpay.client.errors import APIError, BillCorrupt, BillNotReady, NoStatement, OutcomeUnknown
 
-from .wire import Reply, make_client, signed
+from .wire import Reply, make_client
 
 FILE = "交易时间,商户号\n`2026-03-01 12:00:09,`1900000100\n".encode()
 
@@ -16,10 +16,10 @@ FILE = "交易时间,商户号\n`2026-03-01 12:00:09,`1900000100\n".encode()
 def statement(body=FILE, *, sha1=None, headers=(), zipped=False, **signing):
     """The answer that is a file: the signature covers its hash."""
     sha1 = hashlib.sha1(body).hexdigest() if sha1 is None else sha1
-    reply = Reply(200, gzip.compress(body) if zipped else body, sign=False)
-    reply.headers |= signed(f'{{"sha1":"{sha1}"}}'.encode(), **signing) | {"Wechatpay-Statement-Sha1": sha1}
-    reply.headers |= {"Content-Type": "text/plain"} | ({"Content-Encoding": "gzip"} if zipped else {}) | dict(headers)
-    return reply
+    told = {"Wechatpay-Statement-Sha1": sha1, "Content-Type": "text/plain"}
+    told |= ({"Content-Encoding": "gzip"} if zipped else {}) | dict(headers)
+    signs = f'{{"sha1":"{sha1}"}}'.encode()
+    return Reply(200, gzip.compress(body) if zipped else body, headers=told, signs=signs, **signing)
 
 
 def download(client, **changed):
@@ -98,7 +98,7 @@ def test_a_probe_is_answered_by_asking_again():
 
 def test_the_signature_over_the_file_itself_is_not_the_one_wanted():
     reply = statement()
-    reply.headers |= signed(FILE)
+    reply.signs = FILE
     with pytest.raises(BillCorrupt):
         download(make_client(reply, reply))
 
