@@ -67,7 +67,7 @@ REQUIRED = {
     "institution": ("SP_MCHID", "SP_APPID", "PRIVATE_KEY", "SERIAL_NO", "APIV3_KEY"),
 }
 MODES = {"direct": "direct", "institution": "institution", "partner": "institution"}
-SLACK_SECONDS = 30  # beyond every time-out: a request that was not begun by then is not sent any more
+SLACK_SECONDS = 30  # beyond the time-outs: half of it until a request leaves, half for its way
 
 
 class Options:
@@ -115,14 +115,11 @@ class Merchant:
     def request_seconds(self) -> float:
         """How long after its claim a request may be under way: an upper bound.
 
-        It begins to be sent within SLACK_SECONDS of the claim, or after the hosts that did not connect were given up
-        (each takes the connect time-out, name and all addresses together); then it has the read time-out once, for
-        only a host that did not connect is followed by another.
+        It leaves within `send_seconds` or not at all (`Client.before`). Then it has the read time-out once, for only a
+        host that did not connect is followed by another; half of SLACK_SECONDS remain for its way.
         """
-        hosts = 1 + len(self.options["BACKUP_HOSTS"])
-        connecting: float = self.options["CONNECT_TIMEOUT_SECONDS"] * hosts
         answering: float = self.options["READ_TIMEOUT_SECONDS"]
-        return SLACK_SECONDS + connecting + answering
+        return self.send_seconds + answering + SLACK_SECONDS / 2
 
     def category_code(self, given: str = "") -> str:
         """The merchant category code of a charge: as given, else the configured one.
@@ -139,7 +136,7 @@ class Merchant:
 
     @property
     def send_seconds(self) -> float:
-        """How long after its claim a request may leave; the rest of `request_seconds` is for its answer and its way."""
+        """How long after its claim a request may leave: each host may take the connect time-out once."""
         hosts = 1 + len(self.options["BACKUP_HOSTS"])
         connecting: float = self.options["CONNECT_TIMEOUT_SECONDS"] * hosts
         return SLACK_SECONDS / 2 + connecting
