@@ -202,6 +202,10 @@ def test_an_unproven_204_is_unknown():
         post(make_client(Reply(204, sign=False)))
 
 
+def test_a_number_longer_than_any_of_ours_leaves_a_proven_answer_readable():
+    assert post(make_client(Reply(200, b'{"id":"1","n":' + b"9" * 5000 + b"}"))).data == {"id": "1", "n": "9" * 5000}
+
+
 def test_a_202_is_an_answer():
     answer = post(make_client(Reply(202, {"code": "USERPAYING"})))
     assert (answer.status, answer.data) == (202, {"code": "USERPAYING"})
@@ -227,7 +231,6 @@ def test_a_202_is_an_answer():
         Reply(200, b"\xff"),
         Reply(200, b"[" * 100_000),
         Reply(200, b'{"a":' * 100_000),
-        Reply(200, b'{"n":' + b"9" * 5000 + b"}"),
         Reply(200, b" " * (1024 * 1024 + 1)),
         Reply(301, b"", headers={"Location": "https://elsewhere.example/"}),
         Reply(302, b"", headers={"Location": "/"}, sign=False),
