@@ -47,7 +47,7 @@ class OrderAdmin(ObjectAdmin):
             {
                 "fields": [
                     ("out_trade_no", "transaction_id"), ("description", "reference"), ("user", "contract_link"),
-                    ("success_time", "payer_paid"), ("attempt", "error_code"),
+                    ("success_time", "payer_paid"), "promotions", ("attempt", "error_code"),
                 ]
             },
         ),
@@ -57,7 +57,8 @@ class OrderAdmin(ObjectAdmin):
                 "classes": ["collapse"],
                 "fields": [
                     ("product", "trade_type", "bank_type"), "attach", ("merchant", "mchid", "sub_mchid"),
-                    ("appid", "sub_appid"), ("created_at", "state_at"), ("synced_at", "next_poll_at"),
+                    ("appid", "sub_appid"), ("payer_openid", "payer_sub_openid"),
+                    ("exchange_rate", "exchange_rate_type"), ("created_at", "state_at"), ("synced_at", "next_poll_at"),
                 ],
             },
         ),
@@ -116,6 +117,17 @@ class OrderAdmin(ObjectAdmin):
     @admin.display(description=_("paid by the payer"))
     def payer_paid(self, row):
         return amounts.in_words(row.payer_total, row.payer_currency or row.currency) or self.empty_value_display
+
+    @admin.display(description=_("promotions"))
+    def promotions(self, row):
+        """Each promotion in a few words: its name, and what it took off."""
+        shown = []
+        for one in row.promotion_detail or []:
+            if isinstance(one, dict):
+                amount = one.get("amount")
+                worth = amounts.in_words(amount, row.currency) if isinstance(amount, int) else ""
+                shown.append(" ".join(filter(None, [str(one.get("name") or one.get("promotion_id") or ""), worth])))
+        return "; ".join(shown) or self.empty_value_display
 
     @admin.action(description=_("Refund all that remains of the selected orders"), permissions=["refund"])
     def refund_selected(self, request, queryset):

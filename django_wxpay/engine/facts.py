@@ -4,7 +4,9 @@ A verified message becomes a `Fact`. Each subject's `apply_…` finds and locks 
 agree with, and hands over to `move`, which is the only writer of states.
 """
 
+import json
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +23,7 @@ from . import discrepancies, polling, transitions
 
 logger = logging.getLogger(__name__)
 LARGEST = 10**15  # minor units; sums of a few of them still fit their columns
+LONGEST_LIST = 16_384  # characters as JSON
 YEARS = range(1970, 9999)
 
 
@@ -70,6 +73,19 @@ class Fact:
         value = self.get(path)
         return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST else None
 
+    def several(self, *paths: str) -> list[Any] | None:
+        """The list of objects at the first of these paths that has one, cleaned to be kept; None when there is none.
+
+        One object counts as a list of it: the manual's pages and samples differ. Too long a list is not kept.
+        """
+        for path in paths:
+            value = self.get(path)
+            found = [value] if isinstance(value, dict) else value
+            if isinstance(found, list) and found:
+                kept = _cleaned(found)
+                return kept if len(json.dumps(kept)) <= LONGEST_LIST else None
+        return None
+
     def time(self, path: str) -> datetime | None:
         """An RFC 3339 time as an aware datetime in UTC, None when absent, unreadable or out of databases' reach."""
         value = self.get(path)
@@ -81,6 +97,17 @@ class Fact:
         except (ValueError, OverflowError):
             return None
         return moment if moment.year in YEARS else None
+
+
+def _cleaned(value: Any) -> Any:
+    """A value of JSON as every database can keep it."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(name): _cleaned(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(inner) for inner in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 class Applied(NamedTuple):

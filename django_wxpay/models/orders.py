@@ -82,6 +82,13 @@ class Order(WireObject):
     currency = models.CharField(_("currency"), max_length=3)
     payer_total = models.BigIntegerField(_("paid by the payer"), null=True, blank=True)
     payer_currency = models.CharField(_("payer's currency"), max_length=3, blank=True, default="")
+    payer_openid = models.CharField(_("payer's openid"), max_length=128, blank=True, default="")  # under appid
+    payer_sub_openid = models.CharField(
+        _("payer's openid under sub_appid"), max_length=128, blank=True, default=""
+    )  # fmt: skip
+    exchange_rate = models.BigIntegerField(_("exchange rate × 100,000,000"), null=True, blank=True)
+    exchange_rate_type = models.CharField(_("kind of exchange rate"), max_length=32, blank=True, default="")
+    promotion_detail = models.JSONField(_("promotions"), null=True, blank=True)
     refund_reserved = models.BigIntegerField(_("refunded or being refunded"), default=0)
     trade_type = models.CharField(_("trade_type"), max_length=16, blank=True, default="")
     bank_type = models.CharField(_("bank_type"), max_length=32, blank=True, default="")

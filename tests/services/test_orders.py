@@ -395,3 +395,52 @@ def test_a_charge_refused_for_want_of_a_contract_has_the_contract_queried(wxpay_
     contracts.poll()
     contract.refresh_from_db()
     assert contract.state == "TERMINATED"
+
+
+# What is kept of the payer and of promotions
+
+
+def test_a_payment_keeps_its_payer_its_rate_and_its_promotions(wxpay_sandbox):
+    order = wxpay_sandbox.paid_order(amount=PAYMENT_AMOUNTS + 51)
+    assert order.payer_openid and order.payer_sub_openid == ""
+    [promotion] = order.promotion_detail
+    assert promotion["amount"] > 0 and promotion["goods_detail"]
+    assert order.exchange_rate and order.exchange_rate_type == "SETTLEMENT_RATE"
+
+
+def test_an_institutions_payer_is_known_under_both_appids(wxpay_sandbox):
+    order = wxpay_sandbox.paid_order(wxpay_sandbox.signed_contract(merchant="institution"))
+    assert order.payer_openid and order.payer_sub_openid
+    assert order.payer_openid != order.payer_sub_openid
+
+
+def test_a_later_and_fuller_message_brings_what_the_first_one_lacked(wxpay_sandbox):
+    order = wxpay_sandbox.paid_order(amount=PAYMENT_AMOUNTS + 50)
+    known = {
+        name: getattr(order, name)
+        for name in ("payer_openid", "exchange_rate", "exchange_rate_type", "promotion_detail")
+    }
+    Order.objects.update(payer_openid="", exchange_rate=None, exchange_rate_type="", promotion_detail=None)
+    orders.sync(order)
+    assert {name: getattr(order, name) for name in known} == known
+    assert known["promotion_detail"]
+
+
+@pytest.mark.parametrize(
+    ("detail", "kept"),
+    [
+        ({"name": "one\u0000off", "amount": 10}, [{"name": "one\ufffdoff", "amount": 10}]),
+        ([{"name": "a" * 20_000}], None),
+        ("text", None),
+        ([], None),
+    ],
+)
+def test_promotions_are_kept_cleaned_or_not_at_all_and_never_stop_a_payment(wxpay_sandbox, detail, kept):
+    order = wxpay_sandbox.paid_order()
+    Order.objects.update(promotion_detail=None)
+    payload = wxpay_sandbox.payload_of(order) | {"promotion_detail": detail}
+    fact = Fact(merchant("default"), payload, Source.NOTIFICATION, text="")
+    with transactions.atomic():
+        orders.apply_order(fact)
+    order.refresh_from_db()
+    assert order.promotion_detail == kept
