@@ -11,8 +11,11 @@ WeChat Pay, unless the class says otherwise.
     ├── NotAllowedNow          the object's state forbids it
     │   ├── ContractNotSigned, OrderNotPaid, OrderPaid, OrderNotDead
     │   └── RefundNotPossible → RefundTooLarge
+    ├── RefundWaits            too little of the merchant's money, asked again by itself → not under another reference
     └── ProcessingFailed       a notification was kept, but could not be processed → tried again
 """
+
+from typing import Any
 
 from .client.errors import WxPayError
 
@@ -81,6 +84,24 @@ class RefundTooLarge(RefundNotPossible, ValueError):
         super().__init__(
             f"A refund of {amount} exceeds what remains of order {order.out_trade_no}: "
             f"{order.refundable_amount} {order.currency} (minor units). Nothing was sent."
+        )
+
+
+class RefundWaits(WxPayError):
+    """WeChat Pay has surely not taken this refund, for want of the merchant's own money, and will be asked again.
+
+    It was sent, and goes on being sent hourly under its own number, so another reference would pay the customer twice:
+    `refunds.give_up(error.refund)` first. ``code`` is NOT_ENOUGH.
+    """
+
+    code = "NOT_ENOUGH"
+
+    def __init__(self, refund: Any) -> None:
+        self.refund = refund
+        super().__init__(
+            f"Refund {refund.number} waits: the merchant has too little money in this purse (NOT_ENOUGH). WeChat Pay "
+            "has not taken it and is asked again hourly under the same number. Do not refund under another reference: "
+            "should another purse pay, give this one up first (refunds.give_up)."
         )
 
 

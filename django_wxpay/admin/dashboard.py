@@ -37,6 +37,12 @@ SUBJECTS = [
         "state__exact=ABNORMAL",
     ),
     Subject(
+        _("Refunds that wait for money"),
+        _("The purse does not hold enough. Recharge it, or give them up and refund from another."),
+        attention.refunds_without_money,
+        "attention=money",
+    ),
+    Subject(
         _("Requests without an outcome"),
         _("It is being found out. Should it last for hours, ask WeChat Pay with the Request-ID."),
         attention.operations_in_doubt,

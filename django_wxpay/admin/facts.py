@@ -18,6 +18,15 @@ def of_order(row):
     ]
 
 
+def of_refund(row):
+    return [
+        (_("Refund"), str(row)),
+        (pgettext_lazy("payment", "Order"), row.order),
+        (_("Amount"), amounts.in_words(row.amount, row.currency)),
+        (_("State"), badge(row.state, row.get_state_display())),
+    ]
+
+
 def state_label(row):
     """A refunded order says how far: what is being refunded counts, as it cannot be refunded again."""
     if row.state == Order.State.REFUND and row.refund_reserved:

@@ -1,18 +1,30 @@
+from __future__ import annotations
+
+from typing import Any
+
 from django import forms
 from django.contrib import admin, messages
-from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Action, Operation, Refund
-from ..services import refunds
+from ..services import attention, refunds
 from . import amounts, outcomes
 from .actions import DONE_BEFORE, StaffAction
 from .base import badge, link_to, shortened
-from .facts import of_order
+from .facts import of_order, of_refund
 from .filters import MerchantFilter
+from .filters import attention as attention_filter
 from .objects import ObjectAdmin, Part
+from .operations import ReasonForm
 from .outcomes import Done
 from .queries import Query
+
+MAY_BE_TAKEN = _("WeChat Pay may have taken it: wait until its outcome is known.")
+WAITS = _(
+    "there is too little money in this purse. WeChat Pay has taken nothing, and is asked again every hour under the "
+    "same number. Do not refund the same again: to take another purse, give this refund up first."
+)
 
 
 class WhyForm(forms.Form):
@@ -122,7 +134,53 @@ def _refund_in_words(refund):
     operation = Operation.objects.of(refund).filter(action=Action.REFUND).first()
     if operation is None:
         return messages.INFO, refund.get_state_display()
+    if operation.state == Operation.State.PLANNED and operation.error_code in refunds.LATER:
+        return messages.WARNING, WAITS
     return outcomes.of_operation(operation, (messages.SUCCESS, refund.get_state_display()))
+
+
+class GiveUpRefund(StaffAction):
+    name = "give_up"
+    permission = "give_up_refund"
+    label = _("Give up")
+    heading = _("Give up this refund?")
+    button = _("Give up the refund")
+    tone = "danger"
+    form_class = ReasonForm
+
+    def why_not(self, row: Refund) -> Any:
+        if row.state == Refund.State.CREATED:
+            return ""
+        return _("Only a refund that WeChat Pay has not taken yet can be given up.")
+
+    def why_not_now(self, row: Refund) -> Any:
+        return self.why_not(row) or ("" if refunds.can_be_given_up(row) else MAY_BE_TAKEN)
+
+    def facts(self, row: Refund) -> list[tuple[Any, Any]]:
+        operation = Operation.objects.of(row).filter(action=Action.REFUND).first()
+        return [
+            *of_refund(row),
+            (_("Reason"), row.reason),
+            (_("Fund source"), row.get_source_display()),
+            (_("Error"), operation and f"{operation.error_code} {operation.error_message}".strip()),
+        ]
+
+    def consequences(self, row: Refund) -> list[Any]:
+        amount = amounts.in_words(row.amount, row.currency)
+        return [
+            _("WeChat Pay has surely not taken it, and is not asked for it any more. The payer gets nothing from it."),
+            gettext("%(amount)s are refundable again, from another fund source, say.") % {"amount": amount},
+        ]
+
+    def perform(self, row: Refund, asked: dict[str, Any], *, reference: str, by: Any) -> Done:
+        row = refunds.give_up(row, by=by, reason=asked["reason"])
+        amount = amounts.in_words(row.amount, row.currency)
+        words = gettext("The refund is given up: %(amount)s are refundable again.") % {"amount": amount}
+        return Done(messages.SUCCESS, f"{words} {asked['reason']}", row)
+
+    def result(self, row: Refund, reference: str) -> Done | None:
+        """A refund is given up once, whatever form gave it up."""
+        return Done(*_refund_in_words(row), row) if row.state == Refund.State.REFUSED else None
 
 
 class QueryRefund(Query):
@@ -130,28 +188,28 @@ class QueryRefund(Query):
     heading = _("Ask WeChat Pay about this refund?")
     sync = staticmethod(refunds.sync)
 
-    def facts(self, row):
-        return [
-            (_("Refund"), str(row)),
-            (pgettext_lazy("payment", "Order"), row.order),
-            (_("Amount"), amounts.in_words(row.amount, row.currency)),
-            (_("State"), badge(row.state, row.get_state_display())),
-            (_("Last confirmed"), row.synced_at),
-        ]
+    def facts(self, row: Refund) -> list[tuple[Any, Any]]:
+        return [*of_refund(row), (_("Last confirmed"), row.synced_at)]
 
     def why_not(self, row):
         return "" if row.out_refund_no else _("It has no out_refund_no to ask by.")
 
 
-QUERY = QueryRefund()
+QUERY, GIVE_UP = QueryRefund(), GiveUpRefund()
 
 
 @admin.register(Refund)
 class RefundAdmin(ObjectAdmin):
-    staff_actions = (QUERY,)
+    staff_actions = (QUERY, GIVE_UP)
     actions = ["query_selected"]
     list_display = ["number_shown", "state_badge", "amount_shown", "order_number", "reason", "origin", "created_at"]
-    list_filter = ["state", "foreign", MerchantFilter, "created_at"]
+    list_filter = [
+        attention_filter(money=(_("waiting for the merchant’s money"), attention.refunds_without_money)),
+        "state",
+        "foreign",
+        MerchantFilter,
+        "created_at",
+    ]
     list_select_related = ["order"]
     date_hierarchy = "created_at"
     search_fields = [

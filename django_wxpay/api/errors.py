@@ -25,7 +25,7 @@ from rest_framework.response import Response
 
 from ..checkout import UnknownOffer
 from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
-from ..exceptions import NotAllowedNow, OperationPending, ReferenceReused
+from ..exceptions import NotAllowedNow, OperationPending, ReferenceReused, RefundWaits
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 5
@@ -61,7 +61,7 @@ def _meaning(exc):
             return 502, _content("SHOP_MISCONFIGURED", _("This shop cannot use WeChat Pay at the moment.")), {}
         case APIError():
             return 409, _content(exc.code or "REFUSED", exc.message), {}
-        case ReferenceReused() | OperationPending() | NotAllowedNow():
+        case ReferenceReused() | OperationPending() | NotAllowedNow() | RefundWaits():
             return 409, _content(_code_of(exc), exc), {}
         case UnknownOffer():
             return 404, _content("NOT_FOUND", _("There is no such offer.")), {}

@@ -81,7 +81,7 @@ class Refund(WireObject):
             models.CheckConstraint(condition=Q(amount__gt=0), name="wxpay_refund_amount_positive"),
         ]
         indexes = [models.Index(fields=["mchid", "success_time"], name="wxpay_refund_success")]  # a day's business
-        permissions = [("query_refund", _("Can query refunds"))]
+        permissions = [("query_refund", _("Can query refunds")), ("give_up_refund", _("Can give up refunds"))]
 
     def __str__(self):
         return self.out_refund_no or self.refund_id or str(self.pk)

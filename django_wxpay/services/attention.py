@@ -2,11 +2,21 @@
 
 from datetime import timedelta
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from ..models import Bill, Discrepancy, MerchantState, Notification, Operation, PlatformCertificate, Refund, Transition
-from . import bills
+from ..models import (
+    Action,
+    Bill,
+    Discrepancy,
+    MerchantState,
+    Notification,
+    Operation,
+    PlatformCertificate,
+    Refund,
+    Transition,
+)
+from . import bills, refunds
 
 IN_DOUBT_FOR = timedelta(minutes=10)  # younger doubts are usually gone by themselves
 EXPIRING_WITHIN = timedelta(days=7)
@@ -20,6 +30,14 @@ def open_discrepancies():
 def abnormal_refunds():
     """Refunds whose money could not be delivered."""
     return Refund.objects.filter(state=Refund.State.ABNORMAL)
+
+
+def refunds_without_money() -> QuerySet[Refund]:
+    """Refunds that WeChat Pay has not taken, for want of the merchant's own money."""
+    waiting = Operation.objects.open().filter(
+        action=Action.REFUND, state=Operation.State.PLANNED, error_code__in=refunds.LATER
+    )
+    return Refund.objects.filter(state=Refund.State.CREATED, pk__in=waiting.values("object_id"))
 
 
 def operations_in_doubt():

@@ -15,6 +15,7 @@ ASKS = [
     ("order", "close", "close_order"),
     ("order", "retry", "retry_order"),
     ("refund", "query", "query_refund"),
+    ("refund", "give_up", "give_up_refund"),
     ("notification", "retry", "retry_notification"),
     ("transition", "deliver", "deliver_transition"),
     ("discrepancy", "resolve", "resolve_discrepancy"),

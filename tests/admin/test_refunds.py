@@ -5,8 +5,11 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.urls import reverse
 
+from django_wxpay.client.errors import OutcomeUnknown
 from django_wxpay.engine import operations
+from django_wxpay.exceptions import RefundWaits
 from django_wxpay.models import Operation, Refund
+from django_wxpay.services import refunds
 from django_wxpay.testing import make_order, make_refund
 from tests.admin.conftest import Staff
 
@@ -210,6 +213,61 @@ def test_query_asks_about_the_refund(wxpay_sandbox, order, staff):
     refund.refresh_from_db()
     assert refund.state == "SUCCESS"
     assert "WeChat Pay was asked. It is: refunded." in page.text
+
+
+# Giving up
+
+
+@pytest.fixture
+def waiting(wxpay_sandbox, order):
+    """A refund that WeChat Pay has not taken, for want of the merchant's money."""
+    wxpay_sandbox.fault("refuse", REFUNDS, method="POST", code="NOT_ENOUGH", status=403)
+    with pytest.raises(RefundWaits):
+        refunds.create(order, amount=1000, reference="r-1")
+    return Refund.objects.get()
+
+
+def test_a_refund_without_money_is_told_as_waiting_and_not_to_be_made_again(wxpay_sandbox, order, agent):
+    wxpay_sandbox.fault("refuse", REFUNDS, method="POST", code="NOT_ENOUGH", status=403)
+    page = agent.confirm("order_refund", order.pk, amount="3.50")
+    assert "asked again every hour under the same number. Do not refund the same again" in page.text
+
+
+def test_a_waiting_refund_is_given_up_with_a_reason_by_whoever_may(wxpay_sandbox, order, waiting, staff):
+    agent = staff("view_refund", "give_up_refund")
+    assert agent.url("refund_give_up", waiting.pk) in agent.get("refund_change", waiting.pk).links
+    form = agent.get("refund_give_up", waiting.pk)
+    assert "NOT_ENOUGH" in form.text and "HK$10.00 are refundable again" in form.text
+    assert "This field is required" in agent.post("refund_give_up", waiting.pk, token=form.token, reason="").text
+    page = agent.post("refund_give_up", waiting.pk, token=form.token, reason="paid in cash")
+    assert "The refund is given up: HK$10.00 are refundable again." in page.text
+    waiting.refresh_from_db()
+    order.refresh_from_db()
+    assert (waiting.state, order.refund_reserved) == ("REFUSED", 0)
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id) == (agent.user, str(waiting.pk))
+    assert "paid in cash" in entry.get_change_message()
+    again = agent.post("refund_give_up", waiting.pk, token=form.token, reason="paid in cash")
+    assert "asked for before; nothing more was asked now" in again.text
+
+
+def test_a_refund_that_may_have_been_taken_says_why_it_is_not_given_up(wxpay_sandbox, order, staff):
+    agent = staff("view_refund", "give_up_refund")
+    wxpay_sandbox.fault("lost_answer", REFUNDS, method="POST")
+    with pytest.raises(OutcomeUnknown):
+        refunds.create(order, amount=1000, reference="r-1")
+    refund = Refund.objects.get()
+    page = agent.get("refund_give_up", refund.pk)
+    assert "may have taken it" in page.text and not page.token
+    assert agent.url("refund_give_up", refund.pk) not in agent.get("refund_change", refund.pk).links
+    assert "Only a refund that WeChat Pay has not taken yet" in agent.get("refund_give_up", make_refund().pk).text
+
+
+def test_refunds_that_wait_for_money_are_on_the_dashboard_and_lead_to_their_list(waiting, boss):
+    make_refund()
+    assert "1 Refunds that wait for money" in boss.get("dashboard").text
+    listed = boss.get("refund_changelist", attention="money")
+    assert str(waiting)[:14] in listed.html and "1 refund" in listed.text
 
 
 # Many at once

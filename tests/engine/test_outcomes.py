@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_wxpay import conf
 from django_wxpay.client.errors import APIError, OutcomeUnknown, SetupError
 from django_wxpay.engine import operations
-from django_wxpay.exceptions import NotAllowedNow, OperationPending
+from django_wxpay.exceptions import NotAllowedNow, OperationPending, RefundWaits
 from django_wxpay.models import Contract, Discrepancy, Operation, Order, Refund, Transition
 from django_wxpay.sandbox.special import CODE_PREFIX
 from django_wxpay.services import contracts, orders, refunds
@@ -422,7 +422,7 @@ def test_a_refund_that_may_have_been_taken_keeps_what_it_reserved_until_a_query_
 def test_a_refund_that_was_surely_not_taken_gives_back_what_it_reserved(wxpay_sandbox, clock):
     order = wxpay_sandbox.paid_order()
     wxpay_sandbox.fault("refuse", REFUNDS, method="POST", status=403, code="NOT_ENOUGH")
-    with pytest.raises(APIError):
+    with pytest.raises(RefundWaits):
         refunds.create(order, amount=1000, reference="r")
     assert end("REFUND").state == "REFUSED"
     assert (Refund.objects.get().state, fresh(order).refund_reserved) == ("REFUSED", 0)

@@ -14,6 +14,7 @@ from django_wxpay.exceptions import (
     ReferenceReused,
     RefundNotPossible,
     RefundTooLarge,
+    RefundWaits,
 )
 from django_wxpay.models import Discrepancy, Notification, Operation, Order, Refund, Transition
 from django_wxpay.sandbox.special import REFUND_AMOUNTS
@@ -22,8 +23,8 @@ from django_wxpay.testing import make_order, make_refund
 
 pytestmark = pytest.mark.django_db
 REFUNDS = "/v3/global/refunds"
-ABNORMAL, CLOSED, NOT_ENOUGH_FIRST, ACCOUNT_CLOSED, ACCEPTED_500, NOT_ACCEPTED_429 = (
-    REFUND_AMOUNTS + n for n in (1, 2, 3, 5, 6, 10)
+ABNORMAL, CLOSED, NOT_ENOUGH_FIRST, ACCOUNT_CLOSED, ACCEPTED_500, NOT_ACCEPTED_429, NOT_ENOUGH_ALWAYS = (
+    REFUND_AMOUNTS + n for n in (1, 2, 3, 5, 6, 10, 11)
 )
 LARGE = 10_000_000
 
@@ -195,9 +196,11 @@ def test_a_closed_refund_gives_back_and_allows_a_new_number(wxpay_sandbox, order
 
 @pytest.mark.scenario("S39")
 def test_too_little_of_the_merchants_money_is_asked_again_later_under_the_same_number(wxpay_sandbox, order):
-    with pytest.raises(APIError, match="NOT_ENOUGH"):
+    with pytest.raises(RefundWaits, match="same number") as waits:
         refunds.create(order, amount=NOT_ENOUGH_FIRST, reference="r-1")
     refund, operation = Refund.objects.get(), Operation.objects.get(action="REFUND")
+    assert (waits.value.refund, waits.value.means("NOT_ENOUGH")) == (refund, True)
+    assert not isinstance(waits.value, APIError)  # which says: refused, over
     order.refresh_from_db()
     assert (refund.state, order.refundable_amount) == ("CREATED", LARGE - NOT_ENOUGH_FIRST)
     assert operation.next_try_at > timezone.now() + timedelta(minutes=55)
@@ -207,15 +210,60 @@ def test_too_little_of_the_merchants_money_is_asked_again_later_under_the_same_n
     assert [row["out_refund_no"] for row in refunds_there(wxpay_sandbox)] == [refund.out_refund_no]
 
 
-def test_a_refund_that_waits_can_be_given_up_and_asked_for_otherwise(wxpay_sandbox, order):
-    with pytest.raises(APIError, match="NOT_ENOUGH"):
+def test_an_unsigned_not_enough_does_not_say_that_the_refund_was_surely_not_taken(wxpay_sandbox, order):
+    wxpay_sandbox.fault("refuse", REFUNDS, method="POST", status=403, code="NOT_ENOUGH", signed=False)
+    with pytest.raises(APIError):
+        refunds.create(order, amount=1000, reference="r-1")
+    assert Operation.objects.get(action="REFUND").state == "UNKNOWN"
+
+
+def test_a_refund_that_waits_for_money_lets_later_ones_of_its_order_pass(wxpay_sandbox, order):
+    with pytest.raises(RefundWaits):
+        refunds.create(order, amount=NOT_ENOUGH_ALWAYS, reference="r-1")
+    later = refunds.create(order, amount=1000, reference="r-2", source=Refund.FundSource.RECHARGE)
+    assert later.state == "CREATED"  # a minute apart
+    waiting = Operation.objects.filter(action="REFUND").earliest("pk")
+    Operation.objects.update(sent_at=F("sent_at") - timedelta(seconds=61))
+    Operation.objects.filter(object_id=later.pk).update(next_try_at=timezone.now())
+    operations.send_due()
+    later.refresh_from_db()
+    assert later.state == "PROCESSING"
+    assert Operation.objects.open().get() == waiting
+
+
+def test_a_refund_whose_query_never_fits_lets_later_ones_of_its_order_pass(wxpay_sandbox, order, later):
+    wxpay_sandbox.fault("lost_answer", REFUNDS, method="POST")
+    with pytest.raises(OutcomeUnknown):
+        refunds.create(order, amount=1000, reference="r-1")
+    stuck = Refund.objects.get()
+    wxpay_sandbox.notification_fault("lost", "REFUND", times=-1)
+    wrong = {"amount": {"refund": 999, "currency": "HKD"}}
+    wxpay_sandbox.fault("altered", f"{REFUNDS}/out-refund-no/{stuck.out_refund_no}", times=-1, answer=wrong)
+    later(60)
+    wxpay_sandbox.wechat.advance(61)
+    assert Operation.objects.get(action="REFUND").state == "UNKNOWN"
+    assert Discrepancy.objects.get(kind="MISMATCH").object_id == stuck.pk
+    second = refunds.create(order, amount=2000, reference="r-2")
+    assert second.state == "CREATED"  # the first may have been taken or not
+    later(3600)
+    second.refresh_from_db()
+    order.refresh_from_db()
+    assert (second.state, order.refund_reserved) == ("PROCESSING", 3000)
+
+
+def test_a_refund_that_waits_can_be_given_up_and_asked_for_otherwise(wxpay_sandbox, order, django_user_model):
+    with pytest.raises(RefundWaits):
         refunds.create(order, amount=NOT_ENOUGH_FIRST, reference="r-1")
-    refund = refunds.give_up(Refund.objects.get())
+    ann = django_user_model.objects.create_user("ann")
+    refund = refunds.give_up(Refund.objects.get(), by=ann, reason="from the other purse")
     order.refresh_from_db()
     assert (refund.state, refund.error_code, order.refundable_amount) == ("REFUSED", "NOT_ENOUGH", LARGE)
+    moved = Transition.objects.of(refund).get(to_state="REFUSED")
+    assert (moved.source, moved.user, moved.note) == ("STAFF", ann, "from the other purse")
     assert not Operation.objects.open().exists()
     a_minute_passes(wxpay_sandbox)
     assert refunds_there(wxpay_sandbox) == []
+    wxpay_sandbox.wechat.recharge.set(5000)
     again = refunds.create(order, amount=1000, reference="r-2", source=Refund.FundSource.RECHARGE)
     assert again.state == "PROCESSING"
 

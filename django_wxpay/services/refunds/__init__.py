@@ -2,6 +2,6 @@
 
 from .facts import apply_refund
 from .polls import poll, sync, sync_all
-from .requests import create, give_up, plan_refund
+from .requests import LATER, can_be_given_up, create, give_up, plan_refund
 
-__all__ = ["apply_refund", "create", "give_up", "plan_refund", "poll", "sync", "sync_all"]
+__all__ = ["LATER", "apply_refund", "can_be_given_up", "create", "give_up", "plan_refund", "poll", "sync", "sync_all"]

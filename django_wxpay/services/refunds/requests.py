@@ -7,23 +7,25 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from ... import conf
 from ...client import Client, fields
 from ...client.answers import Answer
-from ...client.errors import WxPayError
-from ...engine import commands, operations, outcomes, references, registry, remote, transactions
+from ...client.errors import APIError, WxPayError
+from ...engine import commands, operations, references, registry, remote, transactions
 from ...engine.facts import Applied, Fact
 from ...engine.numbers import new_number
-from ...exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge
-from ...models import Action, Operation, Order, Refund, Source
+from ...exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge, RefundWaits
+from ...models import Action, Operation, Order, Refund
 from .facts import apply_refund, end, lock
 
 State = Refund.State
 MOST_REFUNDS = 50
 WINDOW = timedelta(days=365)
+IN_DOUBT_FOR = timedelta(hours=1)
+LATER = ("NOT_ENOUGH",)  # of the merchant's own money: the same number again, later
 
 
 def plan_refund(
@@ -77,37 +79,47 @@ def create(order: Order, **asked: Any) -> Refund:
 
     Returns the `Refund`, usually PROCESSING: accepted is not yet refunded; the result comes as a notification or by
     polling. It is CREATED while another refund of this order has its turn; a worker sends it then. Raises what
-    `plan_refund` raises (nothing was sent), APIError (refused, the amount is refundable again; but NOT_ENOUGH, too
-    little of the merchant's own money, leaves it CREATED and is asked again hourly), OutcomeUnknown (it
-    may have been accepted: polling finds out, a new refund must wait), RequestNotSent and RateLimited (not accepted
-    yet: a worker sends it), CalledInTransaction (use `plan_refund`).
+    `plan_refund` raises (nothing was sent), APIError (refused, the amount is refundable again), RefundWaits (not
+    accepted, too little of the merchant's own money: CREATED, and asked again hourly; never refund under another
+    reference, but `give_up` this one first), OutcomeUnknown (it may have been accepted: polling finds out, a new refund
+    must wait), RequestNotSent and RateLimited (not accepted yet: a worker sends it), CalledInTransaction (use
+    `plan_refund`).
 
     Source: APIv3 manual, "Apply for a refund", POST /v3/global/refunds.
     """
-    return operations.carry_out(plan_refund, order, **asked)
+    try:
+        return operations.carry_out(plan_refund, order, **asked)
+    except APIError as error:
+        waiting = order.refunds.filter(reference=asked["reference"], state=State.CREATED).first()
+        if waiting is None or not error.verified or not error.means(*LATER):
+            raise
+        raise RefundWaits(waiting) from error
 
 
-def give_up(refund: Refund, *, by: Any = None) -> Refund:
+def give_up(refund: Refund, *, by: Any = None, reason: str = "") -> Refund:
     """Ask no more for a refund that WeChat Pay has surely not taken, so that it can be asked for otherwise.
 
     For a refund that waits after NOT_ENOUGH, say: give it up, then ask under a new reference with
     `source=REFUND_SOURCE_RECHARGE_FUNDS`. Returns the `Refund` (REFUSED); its amount is refundable again. Nothing is
-    sent. Raises OperationPending (it may have been taken: its outcome must be known first), NotAllowedNow (it is
-    accepted or over).
+    sent. by, reason: who and why, for the next reader. Raises OperationPending (it may have been taken: its outcome
+    must be known first), NotAllowedNow (it is accepted or over), CalledInTransaction.
     """
+    refund.refresh_from_db()
+    pending = commands.open_of(refund)
+    if pending is None or refund.state != State.CREATED:
+        raise NotAllowedNow(f"Refund {refund.number} is {refund.state}: it cannot be given up.")
+    if pending.busy_until is None:
+        pending = operations.end(pending, by=by, reason=reason.strip() or "given up")
+    if pending.state != Operation.State.REFUSED:
+        raise OperationPending(f"Refund {refund.number} may have been taken; wait until its outcome is known.")
+    refund.refresh_from_db()
+    return refund
 
-    def work() -> Refund:
-        row = lock(refund)
-        pending = commands.open_of(row)
-        if row.state != State.CREATED or pending is None:
-            raise NotAllowedNow(f"Refund {row.number} is {row.state}: it cannot be given up.")
-        if pending.busy_until is not None or not outcomes.give_up(pending):
-            raise OperationPending(f"Refund {row.number} may have been taken; wait until its outcome is known.")
-        fact = Fact(remote.merchant_of(row), {}, Source.STAFF, user=by)
-        end(row, State.REFUSED, fact, {"error_code": pending.error_code}, "given up")
-        return row
 
-    return transactions.run(work)
+def can_be_given_up(refund: Refund) -> bool:
+    """Whether it is asked for, and WeChat Pay has surely not taken it so far."""
+    pending = commands.open_of(refund)
+    return refund.state == State.CREATED and pending is not None and pending.busy_until is None
 
 
 def _asked_as(order: Order, reference: str, wanted: Mapping[str, Any]) -> Refund | None:
@@ -154,9 +166,9 @@ class RefundOrder(commands.Command):
         others = Operation.objects.filter(subject=Refund.subject, action=Action.REFUND, object_id__in=list(siblings))
         spacing = timedelta(seconds=conf.setting("REFUND_SPACING_SECONDS"))
         now = timezone.now()
-        # One that was asked for and surely not taken waits for hours perhaps (NOT_ENOUGH): it lets others pass.
-        ahead = others.open().filter(pk__lt=operation.pk).exclude(attempts__gt=0, busy_until__isnull=True)
-        if ahead.exists():
+        # What may be open for days lets others pass: without money (NOT_ENOUGH) at once, in doubt after an hour.
+        over = Q(busy_until__isnull=True) | Q(busy_until__lte=now - IN_DOUBT_FOR)
+        if others.open().filter(pk__lt=operation.pk).exclude(over, attempts__gt=0).exists():
             return now + min(spacing, timedelta(seconds=5))
         latest = others.aggregate(sent=Max("sent_at"), busy=Max("busy_until"))
         until = max(latest["sent"] + spacing, latest["busy"] or now) if latest["sent"] else now
@@ -175,11 +187,11 @@ class RefundOrder(commands.Command):
     def refused(self, row: Refund, error: WxPayError, operation: Operation) -> str:
         if error.means("OUT_REFUND_NO_USED"):
             return Operation.State.UNKNOWN
-        if error.means("NOT_ENOUGH"):  # of the merchant's money: the same number again, later
+        if error.means(*LATER):
             return Operation.State.PLANNED
         if not row.is_final:
             fact = commands.refusal(row, operation, error)
-            end(row, State.REFUSED, fact, {"error_code": error.code[:64]}, str(error))
+            end(row, State.REFUSED, fact, {"error_code": (error.code or operation.error_code)[:64]}, str(error))
         return Operation.State.REFUSED
 
     def verdict(self, row: Refund, operation: Operation) -> str | None:
