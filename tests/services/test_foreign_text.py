@@ -262,6 +262,21 @@ def test_a_contract_is_adopted_whatever_its_users_name_looks_like(wxpay_sandbox,
     assert (fresh(adopted).state, len(adopted.user_display_name) <= 32) == ("SIGNED", True)
 
 
+@pytest.mark.parametrize("number", ["../../a%2F?x=1#y", "退款", "a b", "n" * 64])
+def test_a_foreign_refund_whose_number_cannot_be_asked_by_is_queried_by_wechat_pays(wxpay_sandbox, number):
+    order = wxpay_sandbox.paid_order()
+    wxpay_sandbox.wechat.refunds.make_elsewhere(order.out_trade_no, 1000)
+    refund_id = wxpay_sandbox.wechat.store.one("SELECT refund_id FROM refunds")["refund_id"]
+    foreign = Refund(order=order, out_refund_no=number, amount=1000, currency=order.currency)
+    told = told_of_refund(foreign, refund_id=refund_id, refund_status="PROCESSING")
+    write(wxpay_sandbox, "REFUND.SUCCESS", told, original_type="refund").post()
+    refund = Refund.objects.get()
+    assert (refund.state, refund.out_refund_no) == ("PROCESSING", number)
+    wxpay_sandbox.advance(10)
+    wxpay_sandbox.fault("altered", "/v3/global/refunds", answer={"out_refund_no": number})
+    assert refunds.sync(refund).state == "SUCCESS"
+
+
 # A state that we do not know
 
 

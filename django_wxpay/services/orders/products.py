@@ -43,6 +43,7 @@ GLOBAL_REFUNDS = RefundCalls(
 
 
 def _number(refund: Refund) -> dict[str, str]:
-    if refund.out_refund_no:
+    """The number to ask by: ours; of a refund made elsewhere WeChat Pay's, for its merchant's may be of any form."""
+    if refund.out_refund_no and not (refund.foreign and refund.refund_id):
         return {"out_refund_no": refund.out_refund_no}
     return {"refund_id": refund.refund_id or ""}
