@@ -79,8 +79,11 @@ def test_two_subjects_may_share_a_type_and_the_payload_decides(declared):
 
 
 def test_a_family_is_ours_when_a_subject_takes_one_of_its_types():
-    assert registry.is_ours("TRANSACTION.PAY_BACK")
-    assert not registry.is_ours("PAYSCORES.USER_OPEN_SERVICE")
+    assert {(subject.name, event.number) for subject, event in registry.family_of("TRANSACTION.PAY_BACK")} == {
+        ("order", "out_trade_no")
+    }
+    assert registry.family_of("PAYSCORES.USER_OPEN_SERVICE") == registry.family_of("") == []
+    assert "TRANSACTION.SUCCESS" in registry.event_types() and "TRANSACTION.PAY_BACK" not in registry.event_types()
 
 
 # Regions
