@@ -3,8 +3,9 @@
 import random
 import time
 
-from django.db import OperationalError, connections, router, transaction
+from django.db import DatabaseError, OperationalError, connections, router, transaction
 
+from ..client.privacy import forget
 from ..exceptions import CalledInTransaction
 from ..models import Operation
 
@@ -39,13 +40,15 @@ def run(work, *, use="the plan_… half of this service"):
     """Run `work()` in a transaction of its own and return what it returns.
 
     A serialization failure, deadlock or lock timeout runs it again, up to 3 times: `work` must send nothing. Raises
-    CalledInTransaction, naming `use`, inside an open transaction.
+    CalledInTransaction, naming `use`, inside an open transaction. A database's error carries no variables along: its
+    driver holds whole statements in them, with all that they say of people.
     """
     for attempt in range(1, TRIES + 1):
         try:
             return _run_once(work, use)
-        except OperationalError as error:
-            if attempt == TRIES or not is_repeatable(error):
+        except DatabaseError as error:
+            if attempt == TRIES or not (isinstance(error, OperationalError) and is_repeatable(error)):
+                forget(error)
                 raise
             time.sleep(random.uniform(0.01, 0.05) * attempt)
 
