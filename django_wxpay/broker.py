@@ -146,6 +146,7 @@ class Transport(virtual.Transport):
     polling_interval = 0.1  # seconds
     default_connection_params: dict[str, Any] = {}
     driver_type = driver_name = "folder"
+    can_parse_url = True  # there is none, and `as_uri` says so
     implements = virtual.Transport.implements.extend(exchange_type=frozenset({"direct", "topic", "fanout"}))
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
@@ -156,6 +157,10 @@ class Transport(virtual.Transport):
         self.mine = self.folder / "taken" / uuid4().hex
         self._lock: TextIO | None = None
         self._looked_for_dead = 0.0
+
+    def as_uri(self, uri: str | None, include_password: bool = False, mask: str = "**") -> str:
+        """What Celery's banner and the doctor call it."""
+        return f"folder {self.folder}"
 
     def driver_version(self) -> str:
         return "N/A"

@@ -227,6 +227,7 @@ def test_celery_finds_it_by_its_setting_and_asks_its_workers(tmp_path):
     app = Celery("tea", set_as_current=False)
     app.conf.broker_transport = "django_wxpay.broker.Transport"
     app.conf.broker_transport_options = {"folder": str(tmp_path)}
+    assert app.connection().as_uri() == f"folder {tmp_path}"
     assert app.control.ping(timeout=0.2) == []
     app.send_task("pour")
     assert app.control.purge() == 1
