@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -24,6 +25,7 @@ from django_wxpay.beat import BEAT_SCHEDULE
 from django_wxpay.checks import surroundings
 from django_wxpay.models import Contract, Notification, PlatformCertificate
 from django_wxpay.services.doctor import project
+from tests.celery_app import app as celery_app
 
 ROOT = Path(__file__).parents[2]
 CERTIFICATES = "/v3/global/certificates"
@@ -305,8 +307,22 @@ def test_nobody_who_works_is_no_good_health(wechat, use):
     assert "Nothing failed; see the warnings (" in told and "All is well" not in told
 
 
+@pytest.fixture
+def worker_of_this_process():
+    """What a worker takes over from its process it gives back: the log, and which app is the default."""
+
+    def leave_the_log(**kwargs):
+        return None
+
+    setup_logging.connect(leave_the_log)
+    yield
+    setup_logging.disconnect(leave_the_log)
+    celery_app.set_default()
+    celery_app.set_current()
+
+
 @pytest.mark.django_db(transaction=True)  # a worker that starts closes the connections of its process
-def test_worker_is_asked_whether_it_knows_our_tasks(wxpay_sandbox, use):
+def test_worker_is_asked_whether_it_knows_our_tasks(wxpay_sandbox, use, worker_of_this_process):
     app = use(broker="memory://")
     assert project.OUR_TASK == tasks.send_operations.name and project.OUR_TASK in app.tasks
     with start_worker(app, pool="solo", perform_ping_check=False):
