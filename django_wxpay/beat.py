@@ -25,5 +25,6 @@ BEAT_SCHEDULE = {
     "wxpay: refresh certificates": _every(600, "refresh_certificates"),
     "wxpay: download bills": _every(900, "download_due_bills"),
     "wxpay: fetch settlements": _every(3600, "fetch_settlements"),
+    "wxpay: watch open rows": _every(3600, "watch_open_rows"),
     "wxpay: prune notifications": _every(3600, "prune_notifications"),
 }

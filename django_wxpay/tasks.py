@@ -11,7 +11,7 @@ from typing import Any
 from celery import shared_task
 
 from .beat import BEAT_SCHEDULE
-from .engine import operations, transitions, turns
+from .engine import operations, transitions, turns, watch
 from .services import bills, certificates, contracts, notifications, orders, refunds, settlements
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "refresh_certificates",
     "retry_notifications",
     "send_operations",
+    "watch_open_rows",
 ]
 
 MINUTE = 60
@@ -109,3 +110,9 @@ def download_due_bills() -> int:
 def fetch_settlements() -> int:
     """Fetch what was credited to the merchants, and what waits for it."""
     return settlements.fetch_due()
+
+
+@_one_at_a_time(20 * MINUTE)
+def watch_open_rows() -> int:
+    """Give a next step to what has none, and tell a person of what takes too long."""
+    return watch.watch()

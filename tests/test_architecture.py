@@ -45,8 +45,8 @@ ENTRY_POINTS = ("admin", "api", "management", "tasks", "urls")
 LATE_IMPORTS = {"apps.py", "testing/plugin.py"}
 
 # The promises of the products that are there. Later products bring S44, S49 to S51 in full.
-SCENARIOS = {f"S{number:02}" for number in (*range(1, 44), 45, 47, 48, 52, 58, 59, 64, 65)}
-WITH_OPPOSITE = {"S02", "S06", "S13", "S27", "S29", "S36", "S45"}
+SCENARIOS = {f"S{number:02}" for number in (*range(1, 44), 45, 47, 48, 52, 53, 58, 59, 64, 65, 66)}
+WITH_OPPOSITE = {"S02", "S06", "S13", "S27", "S29", "S36", "S45", "S53"}
 
 
 @cache

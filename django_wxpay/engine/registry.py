@@ -44,6 +44,7 @@ class Subject:
     events: tuple[Event, ...]
     signal: Callable[[str, str], Signal | None]  # (from state, to state) -> the named signal of that move
     confirmed: frozenset[Any]  # final states that one more query confirms, unless a query brought them
+    patience: Mapping[Any, timedelta]  # an open state -> how long until a person is told; without: open by its nature
 
     @property
     def name(self) -> str:

@@ -49,8 +49,8 @@ class Remembered(models.Model):
 
 class WireObjectQuerySet(TrueQuerySet):
     def open(self):
-        """Rows whose story has not ended."""
-        return self.exclude(state__in=self.model.FINAL)
+        """Rows whose story has not ended. Open states are named, not final ones excluded: so an index serves it."""
+        return self.filter(state__in=[state for state in self.model.State.values if state not in self.model.FINAL])
 
     def due(self, now=None):
         """Rows that want a query now."""

@@ -72,6 +72,8 @@ class Contract(WireObject):
         verbose_name = _("contract")
         verbose_name_plural = _("contracts")
         ordering = ["-pk"]
+        # Signed ones are many: none is read to find that each has its next query.
+        indexes = [models.Index(fields=["state", "next_poll_at"], name="wxpay_contract_state")]
         constraints = [
             models.UniqueConstraint(fields=["mchid", "out_contract_code"], name="wxpay_contract_out_contract_code"),
             models.UniqueConstraint(fields=["mchid", "contract_id"], name="wxpay_contract_contract_id"),

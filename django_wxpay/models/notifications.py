@@ -47,7 +47,7 @@ class Notification(Remembered):
     headers = models.JSONField(_("headers as received"), default=dict)
     received_at = models.DateTimeField(_("received"), default=timezone.now, db_index=True)
     processed_at = models.DateTimeField(_("processed"), null=True, blank=True)
-    next_try_at = models.DateTimeField(_("next try"), null=True, blank=True, db_index=True)
+    next_try_at = models.DateTimeField(_("next try"), null=True, blank=True)
 
     objects = NotificationQuerySet.as_manager()
 
@@ -56,7 +56,10 @@ class Notification(Remembered):
         verbose_name_plural = _("notifications")
         ordering = ["-pk"]
         constraints = [models.UniqueConstraint(fields=["mchid", "event_id"], name="wxpay_notification_event_id")]
-        indexes = [models.Index(fields=["subject", "number"], name="wxpay_notification_number")]
+        indexes = [
+            models.Index(fields=["subject", "number"], name="wxpay_notification_number"),
+            models.Index(fields=["state", "next_try_at"], name="wxpay_notification_state"),  # what waits or failed
+        ]
         permissions = [("retry_notification", _("Can process notifications again"))]
 
     def __str__(self) -> str:

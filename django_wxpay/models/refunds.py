@@ -80,7 +80,10 @@ class Refund(WireObject):
             models.UniqueConstraint(fields=["order", "reference"], name="wxpay_refund_order_reference"),
             models.CheckConstraint(condition=Q(amount__gt=0), name="wxpay_refund_amount_positive"),
         ]
-        indexes = [models.Index(fields=["mchid", "success_time"], name="wxpay_refund_success")]  # a day's business
+        indexes = [
+            models.Index(fields=["mchid", "success_time"], name="wxpay_refund_success"),  # a day's business
+            models.Index(fields=["state", "created_at"], name="wxpay_refund_state"),  # what is open, the oldest first
+        ]
         permissions = [("query_refund", _("Can query refunds")), ("give_up_refund", _("Can give up refunds"))]
 
     def __str__(self):

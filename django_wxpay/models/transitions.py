@@ -56,7 +56,10 @@ class Transition(Remembered):
         verbose_name = _("transition")
         verbose_name_plural = _("transitions")
         ordering = ["-pk"]
-        indexes = [models.Index(fields=["subject", "object_id"], name="wxpay_transition_object")]
+        indexes = [
+            models.Index(fields=["subject", "object_id"], name="wxpay_transition_object"),
+            models.Index(fields=["delivered_at"], name="wxpay_transition_delivered"),  # what is not, parked or lost
+        ]
         permissions = [("deliver_transition", _("Can deliver transitions again"))]
 
     def __str__(self):

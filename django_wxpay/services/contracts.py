@@ -382,6 +382,7 @@ registry.subject(
         events=tuple(registry.Event(event_type, "out_contract_code") for event_type in EVENT_STATES),
         signal=_signal,
         confirmed=frozenset({State.TERMINATED}),  # the answer to our termination has no particulars
+        patience={State.PENDING: timedelta(days=7)},
     )
 )
 registry.product(

@@ -1,5 +1,7 @@
 """What WeChat Pay says of an order: applied here, whoever brought it."""
 
+from datetime import timedelta
+
 from django.db.models import OuterRef, Subquery
 
 from ... import signals
@@ -86,5 +88,6 @@ registry.subject(
         events=(registry.Event("TRANSACTION.SUCCESS", "out_trade_no"),),
         signal=_signal,
         confirmed=Order.DEAD,  # the guides ask for one query after a message that closes a payment
+        patience=dict.fromkeys((State.CREATED, State.NOTPAY, State.USERPAYING), timedelta(days=1)),
     )
 )

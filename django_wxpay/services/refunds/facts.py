@@ -190,5 +190,7 @@ registry.subject(
         events=tuple(registry.Event(event_type, "out_refund_no") for event_type in EVENT_STATES),
         signal=_signal,
         confirmed=Refund.GIVES_BACK,
+        # NOT_ENOUGH lasts for two days, a bank for five; ABNORMAL is told at once.
+        patience={State.CREATED: timedelta(days=3), State.PROCESSING: timedelta(days=7)},
     )
 )
