@@ -225,3 +225,15 @@ def test_a_delivery_error_names_the_receiver_in_one_line(wxpay_sandbox):
         wxpay_sandbox.signed_contract()
         transitions.deliver_due()
     assert re.fullmatch(r"LookupError: first line", Transition.objects.get().delivery_error)
+
+
+def test_an_error_text_that_quotes_the_payer_is_kept_and_logged_without(wxpay_sandbox, log):
+    text = f"{OPENID} is not of this appid, says {NAME}"
+    wxpay_sandbox.fault(
+        "refuse", "/v3/global/papay/contracts", method="POST", status=400, code="PARAM_ERROR", message=text
+    )
+    with pytest.raises(WxPayError) as caught:
+        contracts.sign(plan_id=12345, openid=OPENID, user_display_name=NAME)
+    kept = Operation.objects.get().error_message
+    assert kept == "… is not of this appid, says …"
+    assert OPENID not in f"{log()} {caught.value} {vars(caught.value)}"
