@@ -30,6 +30,17 @@ def sums(pairs):
     return " + ".join(in_words(total, currency) for currency, total in sorted(totals.items()))
 
 
+def promotions(detail, currency, of="amount"):
+    """Each promotion in a few words: its name, and its amount of that kind."""
+    shown = []
+    for one in detail or []:
+        if isinstance(one, dict):
+            amount = one.get(of)
+            worth = in_words(amount, currency) if isinstance(amount, int) else ""
+            shown.append(" ".join(filter(None, [str(one.get("name") or one.get("promotion_id") or ""), worth])))
+    return "; ".join(shown)
+
+
 def _locale():
     try:
         return Locale.parse(to_locale(get_language() or "en"))

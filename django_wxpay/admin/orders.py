@@ -121,13 +121,7 @@ class OrderAdmin(ObjectAdmin):
     @admin.display(description=_("promotions"))
     def promotions(self, row):
         """Each promotion in a few words: its name, and what it took off."""
-        shown = []
-        for one in row.promotion_detail or []:
-            if isinstance(one, dict):
-                amount = one.get("amount")
-                worth = amounts.in_words(amount, row.currency) if isinstance(amount, int) else ""
-                shown.append(" ".join(filter(None, [str(one.get("name") or one.get("promotion_id") or ""), worth])))
-        return "; ".join(shown) or self.empty_value_display
+        return amounts.promotions(row.promotion_detail, row.currency) or self.empty_value_display
 
     @admin.action(description=_("Refund all that remains of the selected orders"), permissions=["refund"])
     def refund_selected(self, request, queryset):

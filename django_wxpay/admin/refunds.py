@@ -223,7 +223,8 @@ class RefundAdmin(ObjectAdmin):
             {
                 "fields": [
                     ("out_refund_no", "refund_id"), "order_link", ("reason", "reference"),
-                    ("success_time", "payer_received"), ("account", "channel", "source"), ("origin", "error_code"),
+                    ("success_time", "payer_received"), ("source", "fund_source"), ("account", "channel"),
+                    "promotions", ("origin", "error_code"),
                 ]
             },
         ),
@@ -232,8 +233,8 @@ class RefundAdmin(ObjectAdmin):
             {
                 "classes": ["collapse"],
                 "fields": [
-                    ("merchant", "mchid", "sub_mchid"), ("appid", "sub_appid"), ("created_at", "state_at"),
-                    ("synced_at", "next_poll_at"),
+                    ("merchant", "mchid", "sub_mchid"), ("appid", "sub_appid"),
+                    ("exchange_rate", "exchange_rate_type"), ("created_at", "state_at"), ("synced_at", "next_poll_at"),
                 ],
             },
         ),
@@ -269,6 +270,12 @@ class RefundAdmin(ObjectAdmin):
     @admin.display(description=_("returned to the payer"))
     def payer_received(self, row):
         return amounts.in_words(row.payer_refund, row.payer_currency or row.currency) or self.empty_value_display
+
+    @admin.display(description=_("promotions"))
+    def promotions(self, row):
+        """Each promotion, and what of it this refund takes back."""
+        shown = amounts.promotions(row.promotion_detail, row.currency, of="refund_amount")
+        return shown or self.empty_value_display
 
     @admin.action(description=_("Query the selected refunds"), permissions=["query"])
     def query_selected(self, request, queryset):

@@ -60,6 +60,13 @@ class Refund(WireObject):
     payer_currency = models.CharField(_("payer's currency"), max_length=3, blank=True, default="")
     reason = models.CharField(_("reason"), max_length=80, blank=True, default="")
     source = models.CharField(_("fund source"), max_length=30, choices=FundSource.choices, blank=True, default="")
+    fund_source = models.CharField(
+        _("paid from"), max_length=30, choices=FundSource.choices, blank=True, default="",
+        help_text=_("As WeChat Pay tells it; the fund source is what was asked for."),
+    )  # fmt: skip
+    exchange_rate = models.BigIntegerField(_("exchange rate × 100,000,000"), null=True, blank=True)
+    exchange_rate_type = models.CharField(_("kind of exchange rate"), max_length=32, blank=True, default="")
+    promotion_detail = models.JSONField(_("promotions"), null=True, blank=True)
     channel = models.CharField(_("channel"), max_length=16, blank=True, default="")
     account = models.CharField(_("received by"), max_length=64, blank=True, default="")
     foreign = models.BooleanField(

@@ -17,7 +17,7 @@ from django_wxpay.exceptions import (
     RefundWaits,
 )
 from django_wxpay.models import Discrepancy, Notification, Operation, Order, Refund, Transition
-from django_wxpay.sandbox.special import REFUND_AMOUNTS
+from django_wxpay.sandbox.special import PAYMENT_AMOUNTS, REFUND_AMOUNTS
 from django_wxpay.services import orders, refunds
 from django_wxpay.testing import make_order, make_refund
 
@@ -170,6 +170,30 @@ def test_bad_input_is_refused_with_the_field_named(wxpay_sandbox, order, change,
 
 
 # Outcomes
+
+
+@pytest.mark.parametrize("how", ["answer", "notification", "query", "listing"])
+def test_a_refund_keeps_where_its_money_came_from_its_rate_and_its_promotions(wxpay_sandbox, how):
+    order = wxpay_sandbox.paid_order(amount=PAYMENT_AMOUNTS + 50)
+    wxpay_sandbox.notification_fault("lost", "REFUND", times=-1 if how != "notification" else 1)
+    refund = refunds.create(order, amount=1000, reference="r-1", source=Refund.FundSource.RECHARGE)
+    Refund.objects.update(exchange_rate=None if how != "answer" else refund.exchange_rate)
+    if how != "answer":
+        Refund.objects.update(exchange_rate_type="", promotion_detail=None, fund_source="")
+        wxpay_sandbox.advance(10)
+    if how == "notification":
+        told = wxpay_sandbox.payload_of(refund) | {"fund_source": "REFUND_SOURCE_REchARGE_FUNDS"}
+        wxpay_sandbox.notify("REFUND.SUCCESS", told)
+    if how == "query":
+        refunds.sync(refund)
+    if how == "listing":
+        refunds.sync_all(order)
+    refund.refresh_from_db()
+    assert (bool(refund.exchange_rate), refund.exchange_rate_type) == (True, "SETTLEMENT_RATE")
+    assert refund.fund_source == ("" if how == "answer" else Refund.FundSource.RECHARGE)
+    if how != "notification":  # which tells nothing of promotions
+        [promotion] = refund.promotion_detail
+        assert promotion["refund_amount"] == 100
 
 
 @pytest.mark.scenario("S39")

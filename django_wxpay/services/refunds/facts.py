@@ -50,6 +50,10 @@ def apply_refund(fact: Fact) -> Applied:
         "refund_id": _refund_id(fact),
         "payer_refund": fact.whole("amount.payer_refund"),
         "payer_currency": fact.words("amount.payer_currency", 3),
+        "fund_source": fact.words("fund_source", 30).upper(),  # the manual prints REFUND_SOURCE_REchARGE_FUNDS, too
+        "exchange_rate": fact.whole("amount.exchange_rate.rate"),
+        "exchange_rate_type": fact.words("amount.exchange_rate.type", 32),
+        "promotion_detail": fact.several("promotion_detail", "refund_detail", "detail"),
         "channel": fact.words("channel", 16),
         "account": fact.words("recv_account", 64),
         "success_time": fact.time("success_time"),
