@@ -43,14 +43,14 @@ def main(rows, limit_mb):
     return report(json.loads(said), rows, limit_mb)
 
 
-def report(told, rows, limit_mb):
+def report(found, rows, limit_mb):
     print(f"{'':<12} {'seconds':>9} {'rows/s':>11} {'peak MB':>9}")
-    for name, phase in told["phases"].items():
+    for name, phase in found["phases"].items():
         speed = f"{rows / phase['seconds']:,.0f}" if phase["rows"] else ""
         print(f"{name:<12} {phase['seconds']:9.1f} {speed:>11} {phase['peak_mb']:9.1f}")
-    print(f"{told['rows']:,} rows, {told['size'] / 1e6:,.1f} MB, kept as {told['kept'] / 1e6:,.1f} MB")
-    assert told["rows"] == rows == told["phases"]["read"]["rows"], told
-    peak = max(phase["peak_mb"] for phase in told["phases"].values())
+    print(f"{found['rows']:,} rows, {found['size'] / 1e6:,.1f} MB, kept as {found['kept'] / 1e6:,.1f} MB")
+    assert found["rows"] == rows == found["phases"]["read"]["rows"], found
+    peak = max(phase["peak_mb"] for phase in found["phases"].values())
     print(f"peak {peak:.1f} MB, limit {limit_mb} MB: {'ok' if peak < limit_mb else 'TOO MUCH'}")
     return peak < limit_mb
 

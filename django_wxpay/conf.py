@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     # How long things may stay open. docs/reference/states.md tells which rule ends each state.
     "SESSION_EXPIRES_SECONDS": 3600,  # a signing session, from its creation
     "ORDER_EXPIRES_SECONDS": 3600,  # a deduction without an outcome is reversed
-    "OPERATION_STUCK_SECONDS": 86400,  # an ask without an outcome becomes a discrepancy
+    "OPERATION_STUCK_SECONDS": 86400,  # a request without an outcome becomes a discrepancy
     "NOTIFICATION_WAITING_SECONDS": 3600,  # a message about a row we do not know (yet)
     "NOTIFICATION_KEPT_DAYS": 90,
     # The first poll of an open object comes after this; later ones at growing distances (half the object's age).

@@ -91,7 +91,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def url_of(self, name, *args):
-        """The address of one of this admin's pages: changelist, change, or an ask's name."""
+        """The address of one of this admin's pages: changelist, change, or a staff action's name."""
         view = f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}"
         return reverse(view, args=args, current_app=self.admin_site.name)
 

@@ -29,7 +29,7 @@ State = Bill.State
 def in_words(bill):
     """(level, words): what came of fetching it."""
     again_at = bill.next_try_at and written_date(timezone.localtime(bill.next_try_at), "DATETIME_FORMAT")
-    told = {
+    values = {
         "day": written_date(bill.bill_date),
         "payments": bill.payments,
         "refunds": bill.refunds,
@@ -37,7 +37,7 @@ def in_words(bill):
         "error": bill.error,
     }
     level, words = _outcome(bill)
-    return level, words % told
+    return level, words % values
 
 
 def _outcome(bill):

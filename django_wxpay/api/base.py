@@ -46,7 +46,7 @@ class CustomerViewSet(GenericViewSet):
 
     permission_classes = (permissions.IsCustomer,)
     throttle_classes = (permissions.ReadRate,)
-    ask_actions: tuple[str, ...] = ()  # those that ask something of WeChat Pay
+    sending_actions: tuple[str, ...] = ()  # those that send something to WeChat Pay
     parser_classes = (JSONParser,)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = DefaultContentNegotiation
@@ -55,8 +55,8 @@ class CustomerViewSet(GenericViewSet):
     versioning_class = None
 
     def get_throttles(self):
-        asks = self.action in self.ask_actions
-        return [permissions.AskRate()] if asks else super().get_throttles()
+        sends = self.action in self.sending_actions
+        return [permissions.SendRate()] if sends else super().get_throttles()
 
     def get_queryset(self):
         if getattr(self, "swagger_fake_view", False):  # drf-spectacular looks for the model only

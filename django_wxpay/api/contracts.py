@@ -70,7 +70,7 @@ class ContractViewSet(CustomerViewSet):
     serializer_class = ContractSerializer
     lookup_field = "out_contract_code"
     lookup_value_regex = "[0-9A-Za-z_*-]{1,32}"
-    ask_actions = ("create", "terminate")
+    sending_actions = ("create", "terminate")
 
     @extend_schema(responses=ContractSerializer(many=True))
     def list(self, request):

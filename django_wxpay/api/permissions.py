@@ -36,7 +36,7 @@ class ReadRate(Rate):
     scope, usual = "wxpay_read", "120/min"
 
 
-class AskRate(Rate):
+class SendRate(Rate):
     """What makes us ask something of WeChat Pay."""
 
     scope, usual = "wxpay_ask", "10/min"

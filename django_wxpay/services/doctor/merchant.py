@@ -102,12 +102,12 @@ def _skew(raw: RawAnswer, now: float) -> float | None:
 def _clock(skew: float | None) -> Finding:
     if skew is None:
         return warning("WeChat Pay's answer had no Date: the clocks were not compared.", "Try again.")
-    told = f"Our clock is {abs(skew):.0f} seconds {'behind' if skew > 0 else 'ahead of'} WeChat Pay's"
+    found = f"Our clock is {abs(skew):.0f} seconds {'behind' if skew > 0 else 'ahead of'} WeChat Pay's"
     if abs(skew) > SKEW_LIMIT:
         advice = f"Set this machine's clock (NTP). Beyond {SKEW_LIMIT} seconds every message is refused, on both sides."
-        return failed(f"{told}.", advice)
+        return failed(f"{found}.", advice)
     if abs(skew) > SKEW_WARNING:
-        return warning(f"{told}.", f"Set this machine's clock (NTP) before it is off by {SKEW_LIMIT} seconds.")
+        return warning(f"{found}.", f"Set this machine's clock (NTP) before it is off by {SKEW_LIMIT} seconds.")
     return ok("Our clock agrees with WeChat Pay's.")
 
 

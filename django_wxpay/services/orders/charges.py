@@ -10,7 +10,7 @@ LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED
 
 
 class Charge(commands.Command):
-    """An ask after which an order is paid, or refused, or still open."""
+    """A command after which an order is paid, or refused, or still open."""
 
     def refused(self, row, error, operation):
         if error.means(*LOOK_FIRST):
