@@ -33,7 +33,7 @@ def finish(
     if error_code or error_message or state == State.DONE:
         values |= {"error_code": clean(error_code, 64), "error_message": clean(error_message, 256)}
     if request_id:
-        values["request_id"] = request_id[:128]
+        values["request_id"] = clean(request_id, 128)
     return holds.release(operation, **values)
 
 
@@ -139,7 +139,7 @@ def keep(
         next_try_at=now + _pause(operation, soonest),
         error_code=code_of(error),
         error_message=clean(str(error) if isinstance(error, WxPayError) else failures.headline(error), 256),
-        request_id=(getattr(error, "request_id", "") or "")[:128],
+        request_id=clean(getattr(error, "request_id", "") or "", 128),
         **proved,
     )
     what = (operation.action, operation.subject, operation.object_id)
