@@ -146,10 +146,11 @@ def carry_out(plan: Callable[..., Row], *args: Any, **asked: Any) -> Row:
             holds.reserve(row.operation)
         return row
 
-    row = transactions.run(work, use=plan.__name__)
-    if row.operation is not None:
-        send(row.operation)
-        row.refresh_from_db()
+    planned: Any = transactions.run(work, use=plan.__name__)
+    if planned.operation is not None:
+        send(planned.operation)
+        planned.refresh_from_db()
+    row: Row = planned
     return row
 
 
@@ -279,7 +280,7 @@ def _end_refused(command: Command, operation: Operation, error: WxPayError) -> s
             )
         return ended
 
-    ended = transactions.run(work)
+    ended: str | None = transactions.run(work)
     if ended is None:
         _too_late(operation, error)
     return ended

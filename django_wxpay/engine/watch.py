@@ -55,12 +55,15 @@ def tell(limit: int = AT_ONCE) -> int:
     now = timezone.now()
     count = 0
     for subject in registry.SUBJECT.values():
-        stuck = Discrepancy.objects.filter(about=subject.name, object_id=OuterRef("pk"), kind=Discrepancy.Kind.STUCK)
-        told = stuck.filter(created_at__gte=OuterRef("state_at"))
+        told = Discrepancy.objects.filter(
+            about=subject.name, object_id=OuterRef("pk"), kind=Discrepancy.Kind.STUCK,
+            created_at__gte=OuterRef("state_at"),
+        )  # fmt: skip
+        rows: Any = subject.model.objects.filter(~Exists(told))
         for state, patience in subject.patience.items():
             late = now - patience
-            rows = subject.model.objects.filter(state=state, created_at__lte=late, state_at__lte=late)
-            for row in rows.filter(~Exists(told)).order_by("created_at")[:limit]:
+            stuck = rows.filter(state=state, created_at__lte=late, state_at__lte=late)
+            for row in stuck.order_by("created_at")[:limit]:
                 ours = f"{state} since {row.state_at:%Y-%m-%d %H:%M} UTC"
                 try:
                     discrepancies.record(Discrepancy.Kind.STUCK, row, ours=ours)

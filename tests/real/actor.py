@@ -127,7 +127,12 @@ ACTIONS = {
 
 
 def die_at(step):
-    """Kill this process before or after a function of a service: "module.function:before"."""
+    """Kill this process before or after a function of a service: "module.function:before".
+
+    With "stop " before it the process is only suspended there, and goes on when it is told to.
+    """
+    sign = signal.SIGSTOP if step.startswith("stop ") else signal.SIGKILL
+    step = step.removeprefix("stop ")
     where, _, when = step.partition(":")
     module_name, _, name = where.rpartition(".")
     floor = "engine" if importlib.util.find_spec(f"django_wxpay.engine.{module_name}") else "services"
@@ -136,9 +141,9 @@ def die_at(step):
 
     @functools.wraps(original)
     def last_step(*args, **kwargs):
-        if when == "after":
-            original(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs) if when == "after" else None
+        os.kill(os.getpid(), sign)
+        return result if when == "after" else original(*args, **kwargs)
 
     setattr(module, name, last_step)
 

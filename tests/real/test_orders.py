@@ -66,7 +66,7 @@ def test_without_the_lock_the_unique_reference_alone_still_charges_once(world, r
 @pytest.mark.scenario("S29")
 def test_without_the_unique_reference_the_lock_alone_still_charges_once(world, row_locks):
     contract = world.signed_contract()
-    with weaken.without_constraint(Order, "wxpay_order_reference_attempt"):
+    with weaken.without_constraint(Order, "wxpay_order_sub_reference_attempt"):
         returned(at_once(*[charge(contract, "March")] * AT_A_TIME))
         charged_once(world, contract)
         Transition.objects.all().delete()
@@ -76,7 +76,7 @@ def test_without_the_unique_reference_the_lock_alone_still_charges_once(world, r
 def test_opposite_without_the_lock_and_the_unique_reference_it_charges_twice(world, row_locks, monkeypatch):
     weaken.take_out("row_locks", put=monkeypatch.setattr)
     contract = world.signed_contract()
-    with weaken.without_constraint(Order, "wxpay_order_reference_attempt"):
+    with weaken.without_constraint(Order, "wxpay_order_sub_reference_attempt"):
         for attempt in range(ROUNDS):
             at_once(*[charge(contract, f"March {attempt}")] * AT_A_TIME)
             if len(world.sandbox.orders(contract)) > attempt + 1:
@@ -121,6 +121,21 @@ def test_a_worker_killed_while_wechat_pay_answers_leaves_an_operation_that_the_n
     assert operations.send_due() == 1
     charged_once(world, contract)
     assert world.sandbox.calls("POST", DEDUCT, contract.contract_id) == 1
+
+
+@pytest.mark.scenario("S53")
+def test_a_process_that_was_suspended_changes_nothing_of_what_another_sent_meanwhile(world):
+    """It sends what it claimed long ago, and is told that the number is paid: a refusal of its own attempt only."""
+    contract = world.signed_contract()
+    sleeper = world.actor("deduct", contract=contract.pk, reference="March", dies="stop operations._claim:after")
+    wait_until(lambda: Operation.objects.filter(action="DEDUCT", state="SENT").exists(), "the claim")
+    time_passes(seconds=60)
+    assert operations.send_due() == 1
+    ours = charged_once(world, contract)
+    recorded = Operation.objects.filter(action="DEDUCT").values().get()
+    assert sleeper.go_on() != 0  # OutcomeUnknown: somebody else was at it
+    assert charged_once(world, contract).pk == ours.pk
+    assert Operation.objects.filter(action="DEDUCT").values().get() == recorded
 
 
 STEPS = {

@@ -87,7 +87,8 @@ def test_workers_that_find_out_at_once_send_again_once(world):
     contract = world.signed_contract()
     planned(contract, 6)
     world.sandbox.fault("closed_connection", DEDUCT, method="POST", times=6)
-    operations.send_due()
+    for _ in range(6):
+        operations.send_due()  # after a call without an answer a batch leaves its merchant alone
     assert set(Order.objects.values_list("state", flat=True)) == {"CREATED"}
     time_passes(seconds=60)
     returned(at_once(*[operations.send_due] * WORKERS))

@@ -183,9 +183,16 @@ class Process:
         self._process.send_signal(signal.SIGKILL)
         self.wait_for_death()
 
+    def go_on(self):
+        """Wake it from its suspension and wait for its end; returns its status."""
+        self._process.send_signal(signal.SIGCONT)
+        self._process.communicate(timeout=2 * PATIENCE_SECONDS)
+        return self._process.returncode
+
     def stop(self):
         if self.is_running:
             self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)  # it may be suspended
         self._process.communicate(timeout=PATIENCE_SECONDS)
 
 
