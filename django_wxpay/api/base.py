@@ -1,8 +1,11 @@
 """What the customers' endpoints share."""
 
+import re
+
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import JSONParser
@@ -12,12 +15,21 @@ from rest_framework.viewsets import GenericViewSet
 from ..engine import transactions
 from . import errors, permissions
 
+PK = re.compile(r"[0-9]{1,18}")
+
 
 class Pages(CursorPagination):
     """Newest first, 50 at a time; stable while rows are added."""
 
     page_size = 50
     ordering = "-pk"
+
+    def decode_cursor(self, request):
+        """The base class hands any text on to the database, which takes numbers only."""
+        cursor = super().decode_cursor(request)
+        if cursor is not None and cursor.position is not None and not PK.fullmatch(cursor.position):
+            raise NotFound(self.invalid_cursor_message)
+        return cursor
 
 
 class StrictSerializer(serializers.Serializer):

@@ -24,13 +24,13 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from ..checkout import UnknownOffer
-from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
+from ..client.errors import APIError, InvalidField, OutcomeUnknown, RateLimited, RequestNotSent, SetupError
 from ..exceptions import NotAllowedNow, OperationPending, ReferenceReused, RefundWaits
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 5
 # The request or the account is not as WeChat Pay wants it: no customer can mend that.
-OUR_MISTAKES = ("PARAM_ERROR", "SIGN_ERROR", "NO_AUTH", "INVALID_REQUEST", "APPID_MCHID_NOT_MATCH", "MCH_NOT_EXISTS")
+OUR_MISTAKES = ("PARAM_ERROR", "INVALID_REQUEST")
 NUMBERS = ("out_contract_code", "out_trade_no", "out_refund_no")
 
 
@@ -56,7 +56,7 @@ def _meaning(exc):
         case OutcomeUnknown():
             content = _content("OUTCOME_UNKNOWN", _("WeChat Pay has not answered yet. The outcome is being found out."))
             return 503, content, _after()
-        case APIError() if exc.status in (400, 401) or exc.means(*OUR_MISTAKES):
+        case APIError() if isinstance(exc, SetupError) or exc.status == 400 or exc.means(*OUR_MISTAKES):
             logger.error("refused by WeChat Pay, and not for the customer's sake: %s", exc)
             return 502, _content("SHOP_MISCONFIGURED", _("This shop cannot use WeChat Pay at the moment.")), {}
         case APIError():

@@ -284,6 +284,27 @@ def test_list_shows_own_contracts_newest_first(member, django_assert_max_num_que
     assert [row["out_contract_code"] for row in payload["results"]] == own[::-1]
 
 
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "garbage",
+        "%00",
+        "cD1hYmM=",
+        "cD0xJTAw",
+        "cD0xMjM0NTY3ODkwMTIzNDU2Nzg5MA==",
+        "bz05OTk5OTk5OTk5",
+        "cD0tMQ==",
+        "cD0=",
+    ],
+    ids=["no base64", "NUL", "p=abc", "p=1%00", "p too long", "o too large", "p negative", "p empty"],
+)
+def test_a_cursor_that_we_never_made_is_no_server_error(member, shop, cursor):
+    create(member)
+    answer = member.get(f"{URL}?cursor={cursor}")
+    assert answer.status_code in (200, 404)
+    assert answer.status_code == 200 or answer.json()["code"] == "NOT_FOUND"
+
+
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_contract_of_somebody_else_is_not_there(member, shop, method):
     theirs = make_contract(user=get_user_model().objects.create_user("else"))
