@@ -1,6 +1,7 @@
 """Platform certificates: kept as WeChat Pay sent them, shared by all processes, refreshed by one at a time."""
 
 import logging
+import time
 from datetime import timedelta
 
 from django.db.models import Q
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 PAUSE = timedelta(minutes=1)  # between two refreshes of a merchant, over all processes
 FRESH = timedelta(hours=6)  # WeChat Pay wants the list looked at more often than every 12 hours
 GRACE = timedelta(days=2)  # an outgoing certificate may be used for a day after its end, and clocks differ
+FIRST_SECONDS = 2  # as long as a winner may take
 QUICK_SECONDS = 1  # until the last request begins, and again for its answer: a notification waits for it
 
 
@@ -45,7 +47,7 @@ class KeyStore:
         """
         merchant = conf.merchant(alias)
         if not _win_refresh(merchant):
-            return None
+            return self._of_the_winner(alias, merchant)
         client = conf.quick_client(alias, QUICK_SECONDS)
         client = client.before(timezone.now() + timedelta(seconds=QUICK_SECONDS))
         try:
@@ -53,6 +55,18 @@ class KeyStore:
         except WxPayError as error:
             _note_failure(merchant, client, error)
             return None
+
+    def _of_the_winner(self, alias, merchant):
+        """What another process has just downloaded; for a shop that has none yet, wait while it is at it.
+
+        The first calls of a new shop come together: without a key the losers' answers would prove nothing.
+        """
+        stored = PlatformCertificate.objects.filter(mchid=merchant.mchid)
+        failed = MerchantState.objects.filter(mchid=merchant.mchid).exclude(refresh_error="")
+        ends = time.monotonic() + FIRST_SECONDS
+        while not stored.exists() and not failed.exists() and time.monotonic() < ends:
+            time.sleep(0.05)
+        return self.load(alias)
 
 
 conf.use_key_store(KeyStore())

@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import socket
+import threading
 import time
 from datetime import timedelta
 
 import pytest
 import time_machine
 from django.conf import settings as django_settings
+from django.db import connections
 from django.test import override_settings
 from django.utils import timezone
 
@@ -82,6 +84,38 @@ def test_another_process_finds_the_keys_in_the_database(wxpay_sandbox, tell):
     restart()
     assert tell().post().status_code == 200
     assert downloads(wxpay_sandbox) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_calls_of_a_new_shop_share_the_certificates_that_one_of_them_downloads(wxpay_sandbox):
+    """Two processes at once, neither knows a key: who does not download waits for who does."""
+    found = []
+
+    def another_process():
+        try:
+            found.append(certificates.KeyStore().refresh("default"))
+        finally:
+            connections.close_all()
+
+    other = threading.Thread(target=another_process)
+
+    def meanwhile():
+        other.start()
+        other.join(0.3)  # it has nothing to find yet
+
+    wxpay_sandbox.meanwhile(meanwhile, "/v3/global/certificates")
+    keys = certificates.KeyStore().refresh("default")
+    other.join(10)
+    assert keys and [found_keys.keys() for found_keys in found] == [keys.keys()]
+    assert downloads(wxpay_sandbox) == 1
+
+
+def test_who_lost_does_not_wait_for_a_download_that_failed(wxpay_sandbox):
+    wxpay_sandbox.fault("error_500", "/v3/global/certificates")
+    assert certificates.KeyStore().refresh("default") is None
+    began = time.monotonic()
+    assert not certificates.KeyStore().refresh("default")
+    assert time.monotonic() - began < certificates.FIRST_SECONDS / 2
 
 
 def test_certificates_are_stored_as_they_came_still_encrypted(wxpay_sandbox, tell):
