@@ -150,14 +150,14 @@ class Batch:
     """
 
     def __init__(self, seconds: float = BATCH_SECONDS) -> None:
-        self._ends = time.monotonic() + seconds
+        self._ends = timezone.now() + timedelta(seconds=seconds)  # a process that was suspended is over, too
         self.left_alone = set(slowed())
         suspected = MerchantState.objects.filter(slow_reason=Reason.NO_ANSWER, slow_step__gte=SUSPECTED)
         self._suspected = set(suspected.values_list("mchid", flat=True))
 
     @property
     def is_over(self) -> bool:
-        return time.monotonic() >= self._ends
+        return timezone.now() >= self._ends
 
     def may_call(self, mchid: str) -> bool:
         """Whether this batch may make a call for that signing number now."""
