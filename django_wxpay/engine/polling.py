@@ -15,13 +15,15 @@ from django.utils import timezone
 
 from .. import conf
 from ..client.errors import WxPayError
-from ..models import Source
+from ..models import Discrepancy, Source, WireObject
 from ..models.base import WireObjectQuerySet
-from . import failures, queue, registry, remote, transactions
+from . import discrepancies, failures, queue, registry, remote, transactions
 
 logger = logging.getLogger(__name__)
 LONGEST = timedelta(hours=6)
 CONFIRM_AFTER = timedelta(seconds=15)
+DAILY = timedelta(days=1)
+DOUBTED_FOR = timedelta(days=7)  # then a doubt about a final state is a person's
 LEASE = timedelta(minutes=2)
 AT_ONCE = 20  # rows are claimed so many at a time: what a batch does not get to is soon another's
 Rows = WireObjectQuerySet
@@ -31,9 +33,16 @@ def next_poll_at(row, state, source):
     """When a row of that state, learned from that source, is asked about again; None for never."""
     now = timezone.now()
     if state not in row.FINAL:
-        return now + registry.product_of(row).pause(row, state)
+        pause = registry.product_of(row).pause(row, state)
+        return now + (max(pause, DAILY) if state == row.state and is_overdue(row) else pause)
     needs_proof = source not in (Source.QUERY, Source.CLOCK) and state in registry.subject_of(row).confirmed
     return now + CONFIRM_AFTER if needs_proof else None
+
+
+def is_overdue(row: WireObject) -> bool:
+    """Whether a row is in an open state for longer than its subject has patience for: a person was told."""
+    patience = registry.subject_of(row).patience.get(row.state)
+    return patience is not None and timezone.now() - row.state_at > patience
 
 
 def growing(setting):
@@ -82,7 +91,7 @@ def poll(queryset: Rows, sync: Callable[[Any], Any], limit: int) -> int:
                     logger.warning("poll failed %s=%s error=%s", row.subject, row.number, error)
                 else:
                     failures.log(logger, error, "poll broke %s=%s", row.subject, row.number)
-                put_off(row)
+                put_off(row, error)
     return asked
 
 
@@ -138,11 +147,19 @@ def not_there(row, begun_at):
     unchanged.update(**values)
 
 
-def put_off(row):
-    """Ask again later, though nothing was learned now; whoever planned the row anew since it was read is heeded."""
+def put_off(row: Any, error: Exception | None = None) -> None:
+    """Ask again later, though nothing was learned now; whoever planned the row anew since it was read is heeded.
+
+    A doubt about a final state that lasts for too long is a person's then.
+    """
     now = timezone.now()
-    half_age = min(max((now - (row.recheck_after or row.state_at)) / 2, CONFIRM_AFTER), LONGEST)
-    later = next_poll_at(row, row.state, Source.QUERY) or now + half_age
+    doubted_for = now - (row.recheck_after or row.state_at)
+    later = next_poll_at(row, row.state, Source.QUERY)
+    if row.is_final and doubted_for < DOUBTED_FOR:
+        later = now + min(max(doubted_for / 2, CONFIRM_AFTER), LONGEST)
+    elif row.is_final:
+        theirs = f"{type(error).__name__} {getattr(error, 'code', '')}".strip() if error else "what does not fit"
+        discrepancies.record(Discrepancy.Kind.STUCK, row, ours=f"{row.state}, in doubt", theirs=theirs)
     unchanged = type(row).objects.filter(pk=row.pk, state=row.state, next_poll_at=row.next_poll_at)
     unchanged.update(next_poll_at=later)
 
