@@ -39,6 +39,8 @@ class StaffAction:
     button: Any
     form_class: type[forms.Form] = forms.Form
     tone = "plain"  # or "danger": money moves, or something ends for good
+    confirms = False  # whether what was filled in is shown once more, and done under a button that names it
+    continue_button: Any = _("Continue")  # of the form, when it is
 
     list_heading: Any = ""
     list_form_class: type[forms.Form] = forms.Form
@@ -61,6 +63,22 @@ class StaffAction:
 
     def form(self, row, data=None):
         return self.form_class(data)
+
+    def seen(self, row: Any) -> Any:
+        """What its page shows of the row, and must not have changed when it is confirmed; JSON-able."""
+        return None
+
+    def meanwhile(self, row: Any, seen: Any) -> list[Any]:
+        """What has changed since a page that showed `seen`, one sentence each."""
+        return []
+
+    def asked_facts(self, row: Any, asked: Any) -> list[tuple[Any, Any]]:
+        """What was filled in, for whoever confirms it: [(term, value)]."""
+        return []
+
+    def button_for(self, row: Any, asked: Any) -> Any:
+        """The words on the button that does it."""
+        return self.button
 
     def perform(self, row, asked, *, reference, by):
         """Do it now by calling one service; returns `Done`, ASKED_BEFORE, or None when `result` can tell."""
@@ -147,36 +165,40 @@ class StaffActionsAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request, row):
             self.refuse(request, action.name, row)
         if request.method == "POST":
-            form = action.form(row, request.POST)
-            done = self._submitted(request, action, row, form)
-            if done is not None:
-                messages.add_message(request, done.level, done.text)
-                return HttpResponseRedirect(self._after(request, row, done))
-        else:
-            form = action.form(row)
-        return self._action_page(request, action, row, form)
+            done = self._submitted(request, action, row, action.form(row, request.POST))
+            if isinstance(done, TemplateResponse):
+                return done
+            messages.add_message(request, done.level, done.text)
+            return HttpResponseRedirect(self._after(request, row, done))
+        return self._action_page(request, action, row, action.form(row))
 
     def _submitted(self, request, action, row, form):
-        """What became of the submission; None when the form must be shown (again)."""
+        """What became of the submission; or the page that asks, once more or for the first time about these values."""
         try:
-            reference, about = tokens.read(request.POST.get("token", ""), request.user, self._token_of(action))
-            if about != str(row.pk):
+            token = request.POST.get("token", "")
+            reference, (pk, seen, confirmed) = tokens.read(token, request.user, self._token_of(action))
+            if pk != str(row.pk):
                 raise tokens.TokenRefused
-        except tokens.TokenRefused:
+        except (tokens.TokenRefused, ValueError):
             form.add_error(None, STALE)
-            return None
+            return self._action_page(request, action, row, form)
         known = action.result(row, reference)
         if known is not None:
             return self._again(known)
         if action.why_not_now(row) or not form.is_valid():
-            return None
+            return self._action_page(request, action, row, form)
+        changed = seen != action.seen(row)
+        if changed or (action.confirms and confirmed != form.cleaned_data):
+            meanwhile = action.meanwhile(row, seen) if changed else []
+            asked = form.cleaned_data if action.confirms else None
+            return self._action_page(request, action, row, form, asked=asked, meanwhile=meanwhile)
         try:
             done = action.perform(row, form.cleaned_data, reference=reference, by=request.user)
         except WxPayError as error:
             done = action.result(row, reference)
             if done is None:
                 _show_error(form, error, row)
-                return None
+                return self._action_page(request, action, row, form)
         if done is DONE_BEFORE:  # by a submission at this very moment
             return self._again(action.result(row, reference))
         done = done or action.result(row, reference)
@@ -201,18 +223,24 @@ class StaffActionsAdmin(ReadOnlyAdmin):
     def _token_of(self, action):
         return f"{self.opts.label_lower}:{action.name}"
 
-    def _action_page(self, request, action, row, form):
+    def _action_page(self, request, action, row, form, *, asked=None, meanwhile=()):
+        """The page that asks. asked: what was filled in, when only that is to be confirmed."""
         why_not = action.why_not_now(row)
+        button = action.continue_button if action.confirms else action.button
         context = {
             **self.page_context(request, action.heading),
             "crumb": action.label,
             "action": action,
             "row": row,
-            "facts": action.facts(row),
+            "facts": action.facts(row) + ([] if asked is None else action.asked_facts(row, asked)),
+            "meanwhile": meanwhile,
+            "confirming": asked is not None,
+            "button": button if asked is None else action.button_for(row, asked),
             "why_not": why_not,
             "consequences": [] if why_not else action.consequences(row),
             "form": form,
-            "token": tokens.make(request.user, self._token_of(action), str(row.pk)),
+            "token": tokens.make(request.user, self._token_of(action), [str(row.pk), action.seen(row), asked]),
+            "action_url": self.url_of(action.name, row.pk),
             "row_url": self.url_of("change", row.pk),
         }
         return TemplateResponse(request, "admin/django_wxpay/action.html", context)
@@ -231,7 +259,7 @@ class StaffActionsAdmin(ReadOnlyAdmin):
     def _list_confirmation(self, request, action, rows, form, chosen=None):
         problems = [(row, action.why_not(row)) for row in rows]
         possible = [(row, action.list_asked(row)) for row, problem in problems if not problem]
-        about = [[str(row.pk), asked] for row, asked in possible]
+        about = [[str(row.pk), asked, action.seen(row)] for row, asked in possible]
         shown = [Chosen(link_to(row, site=self.admin_site), action.list_facts(row, asked)) for row, asked in possible]
         left_out = [Chosen(link_to(row, site=self.admin_site), "", why) for row, why in problems if why]
         context = {
@@ -259,15 +287,15 @@ class StaffActionsAdmin(ReadOnlyAdmin):
         except tokens.TokenRefused:
             self.message_user(request, STALE, messages.ERROR)
             return HttpResponseRedirect(self.url_of("changelist"))
-        rows = {str(pk): row for pk, row in self.get_queryset(request).in_bulk([pk for pk, _ in about]).items()}
+        rows = {str(pk): row for pk, row in self.get_queryset(request).in_bulk([pk for pk, *_ in about]).items()}
         form = action.list_form_class(request.POST)
         if not form.is_valid():
             return self._list_confirmation(request, action, list(rows.values()), form)
         results = []
-        for pk, asked in about:
+        for pk, asked, seen in about:
             row = rows.get(pk)
             if row is not None and self.has_view_permission(request, row):
-                done = self._plan_one(request, action, row, {**asked, **form.cleaned_data}, reference)
+                done = self._plan_one(request, action, row, {**asked, **form.cleaned_data}, seen, reference)
                 results.append(Chosen(link_to(row, site=self.admin_site), action.list_facts(row, asked), done=done))
         title = ngettext("%(action)s: what became of %(n)s row", "%(action)s: what became of %(n)s rows", len(results))
         context = {
@@ -278,10 +306,14 @@ class StaffActionsAdmin(ReadOnlyAdmin):
         }
         return TemplateResponse(request, "admin/django_wxpay/results.html", context)
 
-    def _plan_one(self, request, action, row, asked, reference):
+    def _plan_one(self, request, action, row, asked, seen, reference):
         known = action.result(row, reference)
         if known is not None:
             return self._again(known)
+        if seen != action.seen(row):
+            meanwhile = " ".join(map(str, action.meanwhile(row, seen)))
+            words = gettext("It has changed since the page was made: nothing was asked. %(changes)s")
+            return Done(messages.ERROR, words % {"changes": meanwhile}, row)
         try:
             done = action.plan(row, asked, reference=reference, by=request.user) or action.result(row, reference)
         except WxPayError as error:

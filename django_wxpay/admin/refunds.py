@@ -4,10 +4,13 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import Action, Operation, Refund
+from ..exceptions import RefundTooLarge
+from ..models import Action, Operation, Order, Refund
 from ..services import attention, refunds
 from . import amounts, outcomes
 from .actions import DONE_BEFORE, StaffAction
@@ -20,6 +23,8 @@ from .operations import ReasonForm
 from .outcomes import Done
 from .queries import Query
 
+DEFAULT_SOURCE = _("WeChat Pay’s default (unsettled funds)")
+SHOWN = 5
 MAY_BE_TAKEN = _("WeChat Pay may have taken it: wait until its outcome is known.")
 WAITS = _(
     "there is too little money in this purse. WeChat Pay has taken nothing, and is asked again every hour under the "
@@ -39,7 +44,7 @@ class WhyForm(forms.Form):
     )
     source = forms.ChoiceField(
         label=_("Fund source"),
-        choices=[("", _("WeChat Pay’s default (unsettled funds)")), *Refund.FundSource.choices],
+        choices=[("", DEFAULT_SOURCE), *Refund.FundSource.choices],
         required=False,
     )
 
@@ -48,7 +53,9 @@ class RefundForm(WhyForm):
     field_order = ["amount", "reason", "source"]
 
     def __init__(self, order, data=None):
-        super().__init__(data, initial={"amount": order.refundable_amount})
+        untouched = not order.refunds.exclude(state__in=Refund.GIVES_BACK).exists()
+        super().__init__(data, initial={"amount": order.refundable_amount} if untouched else {})
+        self.order = order
         remaining = amounts.in_words(order.refundable_amount, order.currency)
         self.fields["amount"] = amounts.AmountField(
             label=gettext("Amount in %(currency)s") % {"currency": order.currency},
@@ -56,6 +63,12 @@ class RefundForm(WhyForm):
             help_text=gettext("At most what remains: %(amount)s.") % {"amount": remaining},
         )
         self.order_fields(self.field_order)
+
+    def clean_amount(self) -> int:
+        amount: int = self.cleaned_data["amount"]
+        if amount > self.order.refundable_amount:
+            raise forms.ValidationError(outcomes.of_error(RefundTooLarge(self.order, amount), self.order)[1])
+        return amount
 
 
 class RefundOrder(StaffAction):
@@ -65,6 +78,7 @@ class RefundOrder(StaffAction):
     heading = _("Refund this order?")
     button = _("Refund")
     tone = "danger"
+    confirms = True
     list_heading = _("Refund these orders, all that remains of each?")
     list_form_class = WhyForm
 
@@ -82,7 +96,26 @@ class RefundOrder(StaffAction):
             *of_order(row),
             (_("Refunded or being refunded"), refunded),
             (_("Remains refundable"), remaining),
+            *((_("Refund"), line) for line in _so_far(row)),
         ]
+
+    def seen(self, row: Order) -> list[int]:
+        newest = row.refunds.order_by("-pk").values_list("pk", flat=True).first()
+        return [row.refund_reserved, newest or 0]
+
+    def meanwhile(self, row: Order, seen: list[int]) -> list[Any]:
+        return _so_far(row, after=seen[1]) or [_("What remains refundable is another amount now.")]
+
+    def asked_facts(self, row: Order, asked: dict[str, Any]) -> list[tuple[Any, Any]]:
+        return [
+            (_("To be refunded now"), amounts.in_words(asked["amount"], row.currency)),
+            (_("Remains then"), amounts.in_words(row.refundable_amount - asked["amount"], row.currency)),
+            (_("Reason"), asked["reason"]),
+            (_("Fund source"), Refund.FundSource(asked["source"]).label if asked["source"] else DEFAULT_SOURCE),
+        ]
+
+    def button_for(self, row: Order, asked: dict[str, Any]) -> Any:
+        return gettext("Refund %(amount)s") % {"amount": amounts.in_words(asked["amount"], row.currency)}
 
     def consequences(self, row):
         return [
@@ -119,6 +152,24 @@ class RefundOrder(StaffAction):
     def plan(self, row, asked, *, reference, by):
         refund = refunds.plan_refund(row, **asked, reference=reference, by=by)
         return None if refund.operation else DONE_BEFORE
+
+
+def _so_far(order: Order, after: int = 0) -> list[str]:
+    """The newest refunds of an order, one line each: how much, how it stands, by whom, when."""
+    newest = list(order.refunds.filter(pk__gt=after).order_by("-pk")[:SHOWN])
+    asked = Operation.objects.filter(subject=Refund.subject, object_id__in=[refund.pk for refund in newest])
+    people = {one.object_id: one.requested_by for one in asked.select_related("requested_by")}
+    lines = []
+    for refund in newest:
+        parts = [
+            amounts.in_words(refund.amount, refund.currency),
+            str(refund.get_state_display()),
+            gettext("made elsewhere") if refund.foreign else str(people.get(refund.pk) or ""),
+            date_format(timezone.localtime(refund.created_at), "SHORT_DATETIME_FORMAT"),
+            refund.reason,
+        ]
+        lines.append(" · ".join(filter(None, parts)))
+    return lines
 
 
 def _refund_in_words(refund):

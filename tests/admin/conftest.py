@@ -29,6 +29,17 @@ class Page:
         return found and found[1]
 
     @property
+    def asks_to_confirm(self):
+        """Whether what was filled in is shown once more, under a button that does it."""
+        return "wxpay-confirming" in self.html
+
+    @property
+    def button(self):
+        """The words on its button."""
+        found = re.search(r'<button type="submit" class="button wxpay-button[^>]*>([^<]*)<', self.html)
+        return found and found[1].strip()
+
+    @property
     def links(self):
         """The addresses behind the tools on top of the page."""
         tools = re.search(r'<ul class="object-tools">(.*?)</ul>', self.html, re.S)
@@ -52,10 +63,14 @@ class Staff:
     def post(self, name, *args, follow=True, **fields):
         return Page(self.browser.post(self.url(name, *args), fields, follow=follow))
 
+    def fill(self, name, *args, **fields):
+        """Open the page that asks first and fill it in. Returns what follows: what asks to confirm, or the end."""
+        return self.post(name, *args, token=self.get(name, *args).token, **fields)
+
     def confirm(self, name, *args, **fields):
         """Open the page that asks first, fill it in, confirm. Returns the page where that ends."""
-        token = self.get(name, *args).token
-        return self.post(name, *args, token=token, **fields)
+        page = self.fill(name, *args, **fields)
+        return self.post(name, *args, token=page.token, **fields) if page.asks_to_confirm else page
 
     def choose(self, model, action, rows, **extra):
         """Run a list's action on rows. Returns the page that asks first."""

@@ -63,7 +63,7 @@ def test_without_permission_to_see_refunds_one_comes_back_to_the_order(wxpay_san
 
 @pytest.mark.scenario("S38")
 def test_the_same_form_twice_refunds_once_and_shows_the_first(wxpay_sandbox, order, agent):
-    form = agent.get("order_refund", order.pk)
+    form = agent.fill("order_refund", order.pk, amount="3.50")
     first = agent.post("order_refund", order.pk, token=form.token, amount="3.50")
     second = agent.post("order_refund", order.pk, token=form.token, amount="3.50")
     assert Refund.objects.count() == len(refund_calls(wxpay_sandbox)) == 1
@@ -74,7 +74,7 @@ def test_the_same_form_twice_refunds_once_and_shows_the_first(wxpay_sandbox, ord
 
 @pytest.mark.scenario("S38")
 def test_going_back_and_changing_the_amount_shows_the_first_refund(wxpay_sandbox, order, agent):
-    form = agent.get("order_refund", order.pk)
+    form = agent.fill("order_refund", order.pk, amount="3.50")
     agent.post("order_refund", order.pk, token=form.token, amount="3.50")
     second = agent.post("order_refund", order.pk, token=form.token, amount="9.00")
     assert Refund.objects.get().amount == 350
@@ -83,7 +83,7 @@ def test_going_back_and_changing_the_amount_shows_the_first_refund(wxpay_sandbox
 
 @pytest.mark.scenario("S38")
 def test_the_same_form_twice_for_all_that_remains_shows_the_first(wxpay_sandbox, order, agent):
-    form = agent.get("order_refund", order.pk)
+    form = agent.fill("order_refund", order.pk, amount="38.00")
     agent.post("order_refund", order.pk, token=form.token, amount="38.00")
     second = agent.post("order_refund", order.pk, token=form.token, amount="38.00")
     assert Refund.objects.count() == 1
@@ -93,7 +93,7 @@ def test_the_same_form_twice_for_all_that_remains_shows_the_first(wxpay_sandbox,
 @pytest.mark.scenario("S38")
 @pytest.mark.real
 def test_the_same_form_from_four_tabs_at_once_refunds_once(wxpay_sandbox, order, agent):
-    form = agent.get("order_refund", order.pk)
+    form = agent.fill("order_refund", order.pk, amount="3.50")
     pages, ready = [], threading.Barrier(4)
 
     def submit():
@@ -112,6 +112,72 @@ def test_the_same_form_from_four_tabs_at_once_refunds_once(wxpay_sandbox, order,
     assert [page.status_code for page in pages] == [302] * 4
     assert Refund.objects.count() == len(refund_calls(wxpay_sandbox)) == 1
     assert LogEntry.objects.count() == 1
+
+
+def test_what_was_filled_in_is_confirmed_under_a_button_that_names_the_amount(wxpay_sandbox, order, agent):
+    form = agent.get("order_refund", order.pk)
+    assert form.button == "Continue"
+    page = agent.post("order_refund", order.pk, token=form.token, amount="3.50", reason="late", source="")
+    assert (page.button, page.asks_to_confirm) == ("Refund HK$3.50", True)
+    assert "To be refunded now HK$3.50 Remains then HK$34.50 Reason late" in page.text
+    assert not Refund.objects.exists() and not refund_calls(wxpay_sandbox)
+
+
+def test_another_amount_than_the_one_that_was_shown_is_asked_for_anew(wxpay_sandbox, order, agent):
+    shown = agent.fill("order_refund", order.pk, amount="3.50")
+    page = agent.post("order_refund", order.pk, token=shown.token, amount="35.00")
+    assert (page.button, Refund.objects.count()) == ("Refund HK$35.00", 0)
+
+
+@pytest.mark.scenario("S62")
+def test_after_a_refund_the_page_names_it_and_nothing_is_filled_in(wxpay_sandbox, order, agent):
+    agent.confirm("order_refund", order.pk, amount="1.00", reason="a cup")
+    page = agent.get("order_refund", order.pk)
+    assert 'name="amount" value' not in page.html
+    assert "HK$1.00 · being refunded · sam ·" in page.text and "· a cup" in page.text
+    assert "This field is required" in agent.post("order_refund", order.pk, token=page.token, amount="").text
+    assert Refund.objects.count() == 1
+
+
+@pytest.mark.scenario("S62")
+def test_back_to_a_page_that_the_browser_fills_in_again_is_a_question_that_names_the_first(wxpay_sandbox, order, agent):
+    agent.confirm("order_refund", order.pk, amount="1.00")
+    page = agent.fill("order_refund", order.pk, amount="1.00")
+    assert (page.button, Refund.objects.count()) == ("Refund HK$1.00", 1)
+    assert "HK$1.00 · being refunded · sam" in page.text
+
+
+@pytest.mark.scenario("S62")
+def test_back_to_the_page_that_was_there_before_is_a_question_that_names_the_first(wxpay_sandbox, order, agent):
+    form = agent.get("order_refund", order.pk)
+    shown = agent.post("order_refund", order.pk, token=form.token, amount="1.00")
+    agent.post("order_refund", order.pk, token=shown.token, amount="1.00")
+    page = agent.post("order_refund", order.pk, token=form.token, amount="37.00")
+    assert "Meanwhile something has changed. Nothing was done." in page.text
+    assert page.text.count("HK$1.00 · being refunded · sam") == 2  # among the facts, too
+    assert (page.button, Refund.objects.count()) == ("Refund HK$37.00", 1)
+
+
+@pytest.mark.scenario("S62")
+def test_of_two_tabs_the_second_is_told_of_the_first_and_asked_again(wxpay_sandbox, order, agent):
+    one, other = (agent.fill("order_refund", order.pk, amount="1.00") for _ in range(2))
+    agent.post("order_refund", order.pk, token=one.token, amount="1.00")
+    page = agent.post("order_refund", order.pk, token=other.token, amount="1.00")
+    assert "Meanwhile something has changed" in page.text and "HK$1.00 · being refunded · sam" in page.text
+    assert Refund.objects.count() == len(refund_calls(wxpay_sandbox)) == 1
+    agent.post("order_refund", order.pk, token=page.token, amount="1.00")  # it is meant
+    assert Refund.objects.count() == 2
+
+
+@pytest.mark.scenario("S62")
+def test_a_refund_that_gave_back_meanwhile_is_told_too(wxpay_sandbox, order, agent):
+    refund = make_refund(order=order, amount=100)
+    page = agent.fill("order_refund", order.pk, amount="2.00")
+    Refund.objects.filter(pk=refund.pk).update(state="CLOSED")
+    order.change_reserved(-100)
+    page = agent.post("order_refund", order.pk, token=page.token, amount="2.00")
+    assert "What remains refundable is another amount now." in page.text
+    assert Refund.objects.count() == 1
 
 
 @pytest.mark.scenario("S37")
@@ -290,7 +356,7 @@ def test_a_list_of_500_of_which_the_third_fails_gives_a_result_for_each(wxpay_sa
     assert results.html.count('class="wxpay-result ') == 500
     assert results.html.count("wxpay-result-success") == 499
     assert results.html.count("wxpay-result-error") == 1
-    assert f"{third} HK$38.00 Only HK$37.00 can still be refunded." in results.text
+    assert f"{third} HK$38.00 It has changed since the page was made: nothing was asked. HK$1.00 ·" in results.text
     planned = Operation.objects.filter(state="PLANNED", action="REFUND")
     assert planned.count() == 499
     assert not refund_calls(wxpay_sandbox)  # written down; a worker sends them
@@ -308,6 +374,28 @@ def test_a_bug_at_one_row_does_not_keep_the_others(wxpay_sandbox, agent, caplog)
     assert "list action broke" in caplog.text
 
 
+@pytest.mark.scenario("S62")
+def test_an_order_of_a_list_that_was_refunded_meanwhile_is_left_alone_though_it_would_fit(wxpay_sandbox, agent):
+    order = make_order()
+    refund = make_refund(order=order, amount=3700)
+    page = agent.choose("order", "refund_selected", [order])
+    Refund.objects.filter(pk=refund.pk).update(state="CLOSED")
+    order.change_reserved(-3700)
+    results = agent.post("order_refund_selected", token=page.token, source="")
+    assert "What remains refundable is another amount now." in results.text
+    assert Refund.objects.count() == 1
+
+
+@pytest.mark.scenario("S62")
+def test_a_list_s_page_made_again_after_its_refunds_has_nothing_left_to_refund(wxpay_sandbox, agent):
+    orders = [make_order(), make_order()]
+    ask_for_refunds(agent, orders)
+    page = agent.choose("order", "refund_selected", orders)
+    assert page.text.count("Nothing remains to refund") == 2
+    assert not page.token
+
+
+@pytest.mark.scenario("S62")
 @pytest.mark.scenario("S38")
 def test_the_same_list_twice_refunds_once(wxpay_sandbox, agent):
     orders = [make_order(), make_order()]

@@ -71,6 +71,9 @@ def staff_refunds(desk, demo, picture):
     desk.locator("[name=reason]").fill("one tin was missing")
     picture("6-refund", desk)
     desk.locator("form:has([name=amount]) [type=submit]").click()
+    expect(desk.locator(".wxpay-confirming [type=submit]")).to_contain_text("HK$28.00")
+    picture("6-refund-confirm", desk)
+    desk.locator(".wxpay-confirming [type=submit]").click()
     expect(desk.locator(".messagelist")).to_be_visible()
     picture("6-refund-asked", desk)
 
