@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
 
 from django.core.files.storage import Storage, storages
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .base import Remembered, TrueQuerySet
+from .base import Remembered, TrueQuerySet, manager
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 STORAGE = "wxpay_bills"
 
@@ -21,8 +25,8 @@ def bill_path(bill: Bill, filename: str) -> str:
     return f"wxpay/bills/{bill.mchid}/{filename}"
 
 
-class BillQuerySet(TrueQuerySet):
-    def due(self, now: datetime | None = None) -> BillQuerySet:
+class BillQuerySet(TrueQuerySet["Bill"]):
+    def due(self, now: datetime | None = None) -> Self:
         """Bills that are still to be fetched and whose time has come."""
         return self.filter(next_try_at__lte=now or timezone.now())
 
@@ -63,7 +67,7 @@ class Bill(Remembered):
     downloaded_at = models.DateTimeField(_("downloaded at"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
-    objects = BillQuerySet.as_manager()
+    objects: ClassVar[BillQuerySet] = manager(BillQuerySet)
 
     class Meta:
         verbose_name = _("bill")

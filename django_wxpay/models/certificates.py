@@ -21,7 +21,7 @@ class PlatformCertificate(Remembered):
         ordering = ["-expire_time"]
         constraints = [models.UniqueConstraint(fields=["mchid", "serial_no"], name="wxpay_certificate_serial")]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.serial_no
 
 
@@ -49,5 +49,5 @@ class MerchantState(Remembered):
         verbose_name_plural = _("merchant states")
         permissions = [("resume_merchantstate", _("Can end a merchant's pause"))]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.merchant

@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
@@ -5,8 +9,35 @@ from django.utils.translation import gettext_lazy as _
 
 from .base import WireObject
 
+if TYPE_CHECKING:
+    from .base import Text, TextOrNone, TimeOrNone, Whole
+    from .orders import OrderQuerySet
+
 SIGNING_APPID = "wxbd687630cd02ce1d"  # WeChat Pay's own mini program for signing
 SIGNING_PATH = "pages/Oversea/walletSelect?sessionId="
+
+
+class MiniProgramLaunch(TypedDict):
+    """The argument of `wx.navigateToMiniProgram`."""
+
+    appId: str
+    path: str
+    extraData: dict[str, Any]
+
+
+class AppLaunch(TypedDict):
+    """What the Open SDK of an app is handed."""
+
+    session_id: str
+
+
+class PageLaunch(TypedDict):
+    """A page to open, or to show as a QR code."""
+
+    sign_url: str
+
+
+LaunchParams: TypeAlias = MiniProgramLaunch | AppLaunch | PageLaunch
 
 
 class Contract(WireObject):
@@ -30,6 +61,8 @@ class Contract(WireObject):
         H5 = "h5", _("mobile browser")
         WEB = "web", _("desktop browser (QR code)")
 
+    ChannelWord: TypeAlias = Channel | Literal["mini_program", "app", "jsapi", "h5", "web"]
+
     MOVES = {
         State.PENDING: frozenset({State.EXPIRED, State.SIGNED, State.TERMINATED}),
         State.EXPIRED: frozenset(),
@@ -40,33 +73,34 @@ class Contract(WireObject):
     OURS = frozenset({State.PENDING, State.EXPIRED})
     EARLIER = {State.TERMINATED: frozenset({State.SIGNED})}
 
-    state = models.CharField(_("state"), max_length=32, choices=State.choices, default=State.PENDING)
-    user = models.ForeignKey(
+    state: Text = models.CharField(_("state"), max_length=32, choices=State.choices, default=State.PENDING)
+    orders: OrderQuerySet  # related: what was charged to it
+    user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.SET_NULL, null=True, blank=True,
         related_name="wxpay_contracts",
     )  # fmt: skip
-    reference = models.CharField(_("reference"), max_length=64, null=True, blank=True)
-    out_contract_code = models.CharField(_("out_contract_code"), max_length=32)
-    contract_id = models.CharField(_("contract_id"), max_length=64, null=True, blank=True)
-    plan_id = models.BigIntegerField(_("plan_id"))
-    openid = models.CharField(_("openid"), max_length=128, blank=True, default="")
-    openid_appid = models.CharField(
+    reference: TextOrNone = models.CharField(_("reference"), max_length=64, null=True, blank=True)
+    out_contract_code: Text = models.CharField(_("out_contract_code"), max_length=32)
+    contract_id: TextOrNone = models.CharField(_("contract_id"), max_length=64, null=True, blank=True)
+    plan_id: Whole = models.BigIntegerField(_("plan_id"))
+    openid: Text = models.CharField(_("openid"), max_length=128, blank=True, default="")
+    openid_appid: Text = models.CharField(
         _("appid of the openid"),
         max_length=32,
         blank=True,
         default="",
         help_text=_("Empty: sub_appid where there is one, else appid."),
     )
-    user_display_name = models.CharField(_("user_display_name"), max_length=32)
-    channel = models.CharField(_("channel"), max_length=16, choices=Channel.choices, default=Channel.MINI_PROGRAM)
-    session_id = models.CharField(_("session_id"), max_length=128, blank=True, default="")
-    sign_url = models.CharField(_("sign_url"), max_length=1024, blank=True, default="")
-    expired_time = models.DateTimeField(_("end of the signing session"), null=True, blank=True)
-    contract_expire_time = models.DateTimeField(_("end of the contract"), null=True, blank=True)
-    signed_time = models.DateTimeField(_("signed at"), null=True, blank=True)
-    terminated_time = models.DateTimeField(_("terminated at"), null=True, blank=True)
-    termination_mode = models.CharField(_("termination mode"), max_length=32, blank=True, default="")
-    termination_note = models.CharField(_("termination note"), max_length=256, blank=True, default="")
+    user_display_name: Text = models.CharField(_("user_display_name"), max_length=32)
+    channel: Text = models.CharField(_("channel"), max_length=16, choices=Channel.choices, default=Channel.MINI_PROGRAM)
+    session_id: Text = models.CharField(_("session_id"), max_length=128, blank=True, default="")
+    sign_url: Text = models.CharField(_("sign_url"), max_length=1024, blank=True, default="")
+    expired_time: TimeOrNone = models.DateTimeField(_("end of the signing session"), null=True, blank=True)
+    contract_expire_time: TimeOrNone = models.DateTimeField(_("end of the contract"), null=True, blank=True)
+    signed_time: TimeOrNone = models.DateTimeField(_("signed at"), null=True, blank=True)
+    terminated_time: TimeOrNone = models.DateTimeField(_("terminated at"), null=True, blank=True)
+    termination_mode: Text = models.CharField(_("termination mode"), max_length=32, blank=True, default="")
+    termination_note: Text = models.CharField(_("termination note"), max_length=256, blank=True, default="")
 
     class Meta:
         verbose_name = _("contract")
@@ -84,25 +118,26 @@ class Contract(WireObject):
             ("query_contract", _("Can query contracts")),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.out_contract_code
 
     @property
-    def number(self):
+    def number(self) -> str:
         return self.out_contract_code
 
     @property
-    def openid_under(self):
+    def openid_under(self) -> str:
         """The appid that `openid` is under."""
         return self.openid_appid or self.sub_appid or self.appid
 
     @property
-    def can_launch(self):
+    def can_launch(self) -> bool:
         """Whether the user can still sign this session."""
         opened = self.session_id or self.sign_url
-        return bool(opened and self.state == self.State.PENDING and self.expired_time > timezone.now())
+        is_open = opened and self.state == self.State.PENDING
+        return bool(is_open and self.expired_time is not None and self.expired_time > timezone.now())
 
-    def launch_params(self):
+    def launch_params(self) -> LaunchParams | None:
         """What the front end needs to let the user sign, or None when there is nothing to launch (any more).
 
         mini_program: the argument of `wx.navigateToMiniProgram`. app: {"session_id"} (how the Open SDK opens it is

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .base import Outcome, Remembered, TrueQuerySet
+from .base import Outcome, Remembered, TrueQuerySet, manager
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class NotificationQuerySet(TrueQuerySet):
-    def due(self, now: datetime | None = None) -> NotificationQuerySet:
+class NotificationQuerySet(TrueQuerySet["Notification"]):
+    def due(self, now: datetime | None = None) -> Self:
         """Those whose time has come to be tried again."""
         return self.filter(state__in=Notification.RETRIED, next_try_at__lte=now or timezone.now())
 
@@ -49,7 +53,7 @@ class Notification(Remembered):
     processed_at = models.DateTimeField(_("processed"), null=True, blank=True)
     next_try_at = models.DateTimeField(_("next try"), null=True, blank=True)
 
-    objects = NotificationQuerySet.as_manager()
+    objects: ClassVar[NotificationQuerySet] = manager(NotificationQuerySet)
 
     class Meta:
         verbose_name = _("notification")

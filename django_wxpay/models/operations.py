@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -9,7 +9,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .base import Remembered, TrueQuerySet
+from .base import Remembered, TrueQuerySet, manager
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Action(models.TextChoices):
@@ -21,18 +24,18 @@ class Action(models.TextChoices):
     REFUND = "REFUND", _("refund")
 
 
-class OperationQuerySet(TrueQuerySet):
-    def of(self, row: Any) -> OperationQuerySet:
+class OperationQuerySet(TrueQuerySet["Operation"]):
+    def of(self, row: Any) -> Self:
         return self.filter(subject=row.subject, object_id=row.pk)
 
-    def open(self) -> OperationQuerySet:
+    def open(self) -> Self:
         return self.filter(open_key__isnull=False)
 
-    def free(self, now: datetime) -> OperationQuerySet:
+    def free(self, now: datetime) -> Self:
         """Those that nobody holds."""
         return self.filter(Q(leased_until__isnull=True) | Q(leased_until__lte=now))
 
-    def due(self, now: datetime | None = None) -> OperationQuerySet:
+    def due(self, now: datetime | None = None) -> Self:
         """Open ones that nobody holds and whose time has come. By the index of `next_try_at`: closed ones have none."""
         now = now or timezone.now()
         return self.open().free(now).filter(next_try_at__lte=now)
@@ -80,7 +83,7 @@ class Operation(Remembered):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
 
-    objects = OperationQuerySet.as_manager()
+    objects: ClassVar[OperationQuerySet] = manager(OperationQuerySet)
 
     # In memory only; `engine.holds` says what they are for.
     lease: datetime | None = None

@@ -1,14 +1,25 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .base import WireObject, WireObjectQuerySet
+from .base import WireObject, WireObjectQuerySet, manager
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .base import Text, TextOrNone, TimeOrNone, Whole, WholeOrNone
+    from .contracts import Contract
+    from .refunds import Refund
 
 
-class OrderQuerySet(WireObjectQuerySet):
-    def paid(self):
+class OrderQuerySet(WireObjectQuerySet["Order"]):
+    def paid(self) -> Self:
         return self.filter(state__in=Order.PAID)
 
 
@@ -62,42 +73,48 @@ class Order(WireObject):
         State.REVOKED: _OPEN | {State.CLOSED, State.PAYERROR},
     }
 
-    state = models.CharField(_("trade_state"), max_length=32, choices=State.choices, default=State.CREATED)
-    product = models.CharField(_("product"), max_length=16, choices=Product.choices)
-    user = models.ForeignKey(
+    state: Text = models.CharField(_("trade_state"), max_length=32, choices=State.choices, default=State.CREATED)
+    product: Text = models.CharField(_("product"), max_length=16, choices=Product.choices)
+    user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.SET_NULL, null=True, blank=True,
         related_name="wxpay_orders",
     )  # fmt: skip
-    contract = models.ForeignKey(
+    refunds: WireObjectQuerySet[Refund]  # related
+    contract_id: int | None  # the row's key, not WeChat Pay's number
+    contract: models.ForeignKey[Contract | None, Contract | None] = models.ForeignKey(
         "django_wxpay.Contract", verbose_name=_("contract"), on_delete=models.PROTECT, null=True, blank=True,
         related_name="orders",
     )  # fmt: skip
-    reference = models.CharField(_("reference"), max_length=64, help_text=_("The shop's own name for this charge."))
-    attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
-    out_trade_no = models.CharField(_("out_trade_no"), max_length=32, null=True, blank=True)
-    transaction_id = models.CharField(_("transaction_id"), max_length=32, null=True, blank=True)
-    description = models.CharField(_("description"), max_length=128)
-    attach = models.CharField(_("attach"), max_length=127, blank=True, default="")
-    amount_total = models.BigIntegerField(_("amount"), help_text=_("In the currency's minor unit."))
-    currency = models.CharField(_("currency"), max_length=3)
-    payer_total = models.BigIntegerField(_("paid by the payer"), null=True, blank=True)
-    payer_currency = models.CharField(_("payer's currency"), max_length=3, blank=True, default="")
-    payer_openid = models.CharField(_("payer's openid"), max_length=128, blank=True, default="")  # under appid
-    payer_sub_openid = models.CharField(
+    reference: Text = models.CharField(
+        _("reference"), max_length=64, help_text=_("The shop's own name for this charge.")
+    )
+    attempt: Whole = models.PositiveSmallIntegerField(_("attempt"), default=1)
+    out_trade_no: TextOrNone = models.CharField(_("out_trade_no"), max_length=32, null=True, blank=True)
+    transaction_id: TextOrNone = models.CharField(_("transaction_id"), max_length=32, null=True, blank=True)
+    description: Text = models.CharField(_("description"), max_length=128)
+    attach: Text = models.CharField(_("attach"), max_length=127, blank=True, default="")
+    amount_total: Whole = models.BigIntegerField(_("amount"), help_text=_("In the currency's minor unit."))
+    currency: Text = models.CharField(_("currency"), max_length=3)
+    payer_total: WholeOrNone = models.BigIntegerField(_("paid by the payer"), null=True, blank=True)
+    payer_currency: Text = models.CharField(_("payer's currency"), max_length=3, blank=True, default="")
+    payer_openid: Text = models.CharField(_("payer's openid"), max_length=128, blank=True, default="")  # under appid
+    payer_sub_openid: Text = models.CharField(
         _("payer's openid under sub_appid"), max_length=128, blank=True, default=""
     )  # fmt: skip
-    exchange_rate = models.BigIntegerField(_("exchange rate × 100,000,000"), null=True, blank=True)
-    exchange_rate_type = models.CharField(_("kind of exchange rate"), max_length=32, blank=True, default="")
-    promotion_detail = models.JSONField(_("promotions"), null=True, blank=True)
-    refund_reserved = models.BigIntegerField(_("refunded or being refunded"), default=0)
-    trade_type = models.CharField(_("trade_type"), max_length=16, blank=True, default="")
-    bank_type = models.CharField(_("bank_type"), max_length=32, blank=True, default="")
-    success_time = models.DateTimeField(_("paid at"), null=True, blank=True)
+    exchange_rate: WholeOrNone = models.BigIntegerField(_("exchange rate × 100,000,000"), null=True, blank=True)
+    exchange_rate_type: Text = models.CharField(_("kind of exchange rate"), max_length=32, blank=True, default="")
+    promotion_detail: models.JSONField[Any, Any] = models.JSONField(_("promotions"), null=True, blank=True)
+    refund_reserved: Whole = models.BigIntegerField(_("refunded or being refunded"), default=0)
+    trade_type: Text = models.CharField(_("trade_type"), max_length=16, blank=True, default="")
+    bank_type: Text = models.CharField(_("bank_type"), max_length=32, blank=True, default="")
+    success_time: TimeOrNone = models.DateTimeField(_("paid at"), null=True, blank=True)
     # NULL once final: the index holds only what `close_expired` may still have to reverse.
-    close_after = models.DateTimeField(_("not reversed before"), null=True, blank=True, default=timezone.now)
-    error_code = models.CharField(_("error code"), max_length=64, blank=True, default="")
+    close_after: TimeOrNone = models.DateTimeField(
+        _("not reversed before"), null=True, blank=True, default=timezone.now
+    )
+    error_code: Text = models.CharField(_("error code"), max_length=64, blank=True, default="")
 
-    objects = OrderQuerySet.as_manager()
+    objects: ClassVar[OrderQuerySet] = manager(OrderQuerySet)
 
     class Meta:
         verbose_name = _("order")
@@ -125,28 +142,28 @@ class Order(WireObject):
             ("take_quick_payment", _("Can take quick payments")),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.out_trade_no or self.transaction_id or self.reference
 
     @property
-    def number(self):
+    def number(self) -> str | None:
         return self.out_trade_no
 
     @property
-    def is_paid(self):
+    def is_paid(self) -> bool:
         return self.state in self.PAID
 
     @property
-    def is_dead(self):
+    def is_dead(self) -> bool:
         """Proved that it will not be paid."""
         return self.state in self.DEAD
 
     @property
-    def refundable_amount(self):
+    def refundable_amount(self) -> int:
         """What can still be refunded, in minor units; 0 unless paid."""
         return max(self.amount_total - self.refund_reserved, 0) if self.is_paid else 0
 
-    def reserve_refund(self, amount):
+    def reserve_refund(self, amount: int) -> bool:
         """Take `amount` out of what is refundable; False when not so much remains. One conditional UPDATE."""
         fits = Q(pk=self.pk, state__in=self.PAID, refund_reserved__lte=F("amount_total") - amount)
         taken = Order.objects.filter(fits).update(refund_reserved=F("refund_reserved") + amount)
@@ -154,7 +171,7 @@ class Order(WireObject):
             self.refund_reserved += amount
         return bool(taken)
 
-    def change_reserved(self, amount):
+    def change_reserved(self, amount: int) -> None:
         """Record a change of what is refunded that WeChat Pay reported; no cap, as it happened already."""
         Order.objects.filter(pk=self.pk).update(refund_reserved=F("refund_reserved") + amount)
         self.refund_reserved += amount

@@ -1,8 +1,16 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from .base import WireObject
+
+if TYPE_CHECKING:
+    from .base import Flag, Text, TextOrNone, TimeOrNone, Whole, WholeOrNone
+    from .orders import Order
 
 
 class Refund(WireObject):
@@ -25,6 +33,10 @@ class Refund(WireObject):
         UNSETTLED = "REFUND_SOURCE_UNSETTLED_FUNDS", _("unsettled funds")
         RECHARGE = "REFUND_SOURCE_RECHARGE_FUNDS", _("recharged balance")
 
+    FundSourceWord: TypeAlias = (
+        FundSource | Literal["", "REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS"]
+    )
+
     MOVES = {
         State.CREATED: frozenset({State.REFUSED, State.PROCESSING, State.SUCCESS, State.CLOSED, State.ABNORMAL}),
         State.PROCESSING: frozenset({State.SUCCESS, State.CLOSED, State.ABNORMAL}),
@@ -41,41 +53,42 @@ class Refund(WireObject):
         State.CLOSED: frozenset({State.PROCESSING, State.ABNORMAL}),
     }
 
-    state = models.CharField(_("status"), max_length=32, choices=State.choices, default=State.CREATED)
-    order = models.ForeignKey(
+    state: Text = models.CharField(_("status"), max_length=32, choices=State.choices, default=State.CREATED)
+    order_id: int
+    order: models.ForeignKey[Order, Order] = models.ForeignKey(
         "django_wxpay.Order", verbose_name=_("order"), on_delete=models.PROTECT, related_name="refunds"
     )
-    reference = models.CharField(
+    reference: TextOrNone = models.CharField(
         _("reference"),
         max_length=64,
         null=True,
         blank=True,
         help_text=_("The shop's own name for this refund."),
     )
-    out_refund_no = models.CharField(_("out_refund_no"), max_length=64, null=True, blank=True)
-    refund_id = models.CharField(_("refund_id"), max_length=32, null=True, blank=True)
-    amount = models.BigIntegerField(_("amount"), help_text=_("In the currency's minor unit."))
-    currency = models.CharField(_("currency"), max_length=3)
-    payer_refund = models.BigIntegerField(_("returned to the payer"), null=True, blank=True)
-    payer_currency = models.CharField(_("payer's currency"), max_length=3, blank=True, default="")
-    reason = models.CharField(_("reason"), max_length=80, blank=True, default="")
-    source = models.CharField(_("fund source"), max_length=30, choices=FundSource.choices, blank=True, default="")
-    fund_source = models.CharField(
+    out_refund_no: TextOrNone = models.CharField(_("out_refund_no"), max_length=64, null=True, blank=True)
+    refund_id: TextOrNone = models.CharField(_("refund_id"), max_length=32, null=True, blank=True)
+    amount: Whole = models.BigIntegerField(_("amount"), help_text=_("In the currency's minor unit."))
+    currency: Text = models.CharField(_("currency"), max_length=3)
+    payer_refund: WholeOrNone = models.BigIntegerField(_("returned to the payer"), null=True, blank=True)
+    payer_currency: Text = models.CharField(_("payer's currency"), max_length=3, blank=True, default="")
+    reason: Text = models.CharField(_("reason"), max_length=80, blank=True, default="")
+    source: Text = models.CharField(_("fund source"), max_length=30, choices=FundSource.choices, blank=True, default="")
+    fund_source: Text = models.CharField(
         _("paid from"), max_length=30, choices=FundSource.choices, blank=True, default="",
         help_text=_("As WeChat Pay tells it; the fund source is what was asked for."),
     )  # fmt: skip
-    exchange_rate = models.BigIntegerField(_("exchange rate × 100,000,000"), null=True, blank=True)
-    exchange_rate_type = models.CharField(_("kind of exchange rate"), max_length=32, blank=True, default="")
-    promotion_detail = models.JSONField(_("promotions"), null=True, blank=True)
-    channel = models.CharField(_("channel"), max_length=16, blank=True, default="")
-    account = models.CharField(_("received by"), max_length=64, blank=True, default="")
-    foreign = models.BooleanField(
+    exchange_rate: WholeOrNone = models.BigIntegerField(_("exchange rate × 100,000,000"), null=True, blank=True)
+    exchange_rate_type: Text = models.CharField(_("kind of exchange rate"), max_length=32, blank=True, default="")
+    promotion_detail: models.JSONField[Any, Any] = models.JSONField(_("promotions"), null=True, blank=True)
+    channel: Text = models.CharField(_("channel"), max_length=16, blank=True, default="")
+    account: Text = models.CharField(_("received by"), max_length=64, blank=True, default="")
+    foreign: Flag = models.BooleanField(
         _("made elsewhere"),
         default=False,
         help_text=_("Not asked for here: made in the merchant platform, say."),
     )
-    success_time = models.DateTimeField(_("refunded at"), null=True, blank=True)
-    error_code = models.CharField(_("error code"), max_length=64, blank=True, default="")
+    success_time: TimeOrNone = models.DateTimeField(_("refunded at"), null=True, blank=True)
+    error_code: Text = models.CharField(_("error code"), max_length=64, blank=True, default="")
 
     class Meta:
         verbose_name = _("refund")
@@ -93,9 +106,9 @@ class Refund(WireObject):
         ]
         permissions = [("query_refund", _("Can query refunds")), ("give_up_refund", _("Can give up refunds"))]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.out_refund_no or self.refund_id or str(self.pk)
 
     @property
-    def number(self):
+    def number(self) -> str | None:
         return self.out_refund_no
