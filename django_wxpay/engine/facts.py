@@ -4,6 +4,8 @@ A verified message becomes a `Fact`. Each subject's `apply_…` finds and locks 
 agree with, and hands over to `move`, which is the only writer of states.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import math
@@ -11,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from datetime import timezone as offsets
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -20,6 +22,9 @@ from .. import conf
 from ..client.texts import Hidden, clean, hide, is_storable
 from ..models import Discrepancy, Outcome, Source
 from . import discrepancies, polling, transitions
+
+if TYPE_CHECKING:
+    from ..client.answers import Answer
 
 logger = logging.getLogger(__name__)
 LARGEST = 10**15  # minor units; sums of a few of them still fit their columns
@@ -48,7 +53,7 @@ class Fact:
         object.__setattr__(self, "text", Hidden(self.text))
 
     @classmethod
-    def from_answer(cls, row, answer, *, source=Source.ANSWER, **known):
+    def from_answer(cls, row: Any, answer: Answer, *, source: Source = Source.ANSWER, **known: Any) -> Fact:
         return cls(conf.merchant(row.merchant), answer.data or {}, source, text=answer.text, **known)
 
     def get(self, path: str) -> Any:
@@ -190,7 +195,7 @@ def _kind(value: Any) -> type:
     return str if isinstance(value, str) else type(value)
 
 
-def refuse(row, fact, differing):
+def refuse(row: Any, fact: Fact, differing: list[tuple[str, Any, Any]]) -> Applied:
     """The message does not fit our row: nothing moves, a person is told once."""
     ours = "\n".join(_shown(path, value) for path, value, _ in differing)
     theirs = "\n".join(_shown(path, value) for path, _, value in differing)
@@ -210,7 +215,7 @@ def _shown(path: str, value: Any) -> str:
     return f"{path}: {str(value)!r}" if isinstance(value, str) else f"{path}: {value!r}"
 
 
-def move(row, state, fact, changes, note=""):
+def move(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str = "") -> Applied:
     """Take a locked row to `state`, if its story allows it, and learn `changes`; says what happened.
 
     A message that contradicts a final state is not believed by itself: the row becomes due, and only a query begun
@@ -229,7 +234,8 @@ def move(row, state, fact, changes, note=""):
     if not row.is_final or state in row.EARLIER.get(row.state, ()):
         _learn(row, fact, changes)
         return Applied(Outcome.STALE, row, f"we know {row.state} already")
-    if fact.source == Source.QUERY and fact.begun_at > row.state_at and polling.settles(row, fact.begun_at):
+    begun_at = fact.begun_at if fact.source == Source.QUERY else None
+    if begun_at is not None and begun_at > row.state_at and polling.settles(row, begun_at):
         discrepancies.record(Discrepancy.Kind.OVERRULED, row, ours=row.state, theirs=state)
         logger.error("final state overruled %s=%s from=%s to=%s", row.subject, row.number, row.state, state)
         _write(row, state, fact, changes, note)
@@ -238,7 +244,7 @@ def move(row, state, fact, changes, note=""):
     return Applied(Outcome.STALE, row, f"contradicts {row.state}: WeChat Pay will be asked")
 
 
-def _write(row, state, fact, changes, note):
+def _write(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str) -> None:
     old, now = row.state, timezone.now()
     values = {name: value for name, value in changes.items() if value not in (None, "")}
     values |= {"state": state, "state_at": now} | polling.schedule(row, state, fact.source, fact.begun_at)
@@ -255,7 +261,7 @@ def _write(row, state, fact, changes, note):
     logger.info("%s moved number=%s from=%s to=%s source=%s", row.subject, row.number, old, state, fact.source)
 
 
-def _learn(row, fact, changes):
+def _learn(row: Any, fact: Fact, changes: dict[str, Any]) -> None:
     """Fill what we did not know, and note that we asked; no statement when there is nothing to write."""
     values = {
         name: value for name, value in changes.items()
@@ -266,12 +272,12 @@ def _learn(row, fact, changes):
     _note_query(row, fact, **values)
 
 
-def _synced_at(row, fact):
+def _synced_at(row: Any, fact: Fact) -> datetime | None:
     """What a query confirms, it confirms as of when it was begun."""
-    return max(row.synced_at or fact.begun_at, fact.begun_at)
+    return max(filter(None, (row.synced_at, fact.begun_at)), default=None)
 
 
-def _note_query(row, fact, **values):
+def _note_query(row: Any, fact: Fact, **values: Any) -> None:
     """Whatever a query said, the next one has its usual distance."""
     if fact.source == Source.QUERY:
         values |= polling.schedule(row, row.state, fact.source, fact.begun_at)
@@ -281,7 +287,7 @@ def _note_query(row, fact, **values):
             setattr(row, name, value)
 
 
-def _note_useless(row, fact):
+def _note_useless(row: Any, fact: Fact) -> None:
     """A query's answer that does not fit ends no doubt: it will be asked again."""
     if row.recheck_after is None:
         _note_query(row, fact)

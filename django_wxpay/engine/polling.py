@@ -5,10 +5,12 @@ notification costs seconds for a new row and little for an old one. A final row 
 confirms an end.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
@@ -27,9 +29,10 @@ DOUBTED_FOR = timedelta(days=7)  # then a doubt about a final state is a person'
 LEASE = timedelta(minutes=2)
 AT_ONCE = 20  # rows are claimed so many at a time: what a batch does not get to is soon another's
 Rows = WireObjectQuerySet
+Row = TypeVar("Row", bound=WireObject)
 
 
-def next_poll_at(row, state, source):
+def next_poll_at(row: WireObject, state: str, source: str) -> datetime | None:
     """When a row of that state, learned from that source, is asked about again; None for never."""
     now = timezone.now()
     if state not in row.FINAL:
@@ -45,10 +48,10 @@ def is_overdue(row: WireObject) -> bool:
     return patience is not None and timezone.now() - row.state_at > patience
 
 
-def growing(setting):
+def growing(setting: str) -> Callable[[Any, str], timedelta]:
     """A rhythm for `Product.pause`: half of the row's age, from that setting's seconds up to six hours."""
 
-    def pause(row, state):
+    def pause(row: Any, state: str) -> timedelta:
         first = timedelta(seconds=conf.setting(setting))
         return min(max((timezone.now() - row.created_at) / 2, first), LONGEST)
 
@@ -100,27 +103,27 @@ def _give_back(row: Any) -> None:
     type(row).objects.filter(pk=row.pk, next_poll_at=row.next_poll_at).update(next_poll_at=timezone.now())
 
 
-def settles(row, begun_at):
+def settles(row: WireObject, begun_at: datetime) -> bool:
     """Whether a query begun at that time may end the doubts about a row: one that was under way already may not."""
     doubt = row.recheck_after or (row.state_at if row.is_final else None)
     return doubt is None or begun_at > doubt
 
 
-def schedule(row, state, source, begun_at=None):
+def schedule(row: WireObject, state: str, source: str, begun_at: datetime | None = None) -> dict[str, Any]:
     """When a row that is in `state` now is queried next, as values to write with it under its lock.
 
     A query begun before the row came into doubt leaves its plan alone. An end that a message brought stays in doubt
     until a later query bears it out.
     """
     now = timezone.now()
-    if source == Source.QUERY and not settles(row, begun_at):
+    if begun_at is not None and source == Source.QUERY and not settles(row, begun_at):
         return {}
     at = next_poll_at(row, state, source)
     unproved = state in row.FINAL and at is not None
     return {"next_poll_at": at, "recheck_after": max(row.recheck_after or now, now) if unproved else None}
 
 
-def recheck(row, after=None):
+def recheck(row: WireObject, after: datetime | None = None) -> None:
     """Have the row queried: only a query begun later than `after` (now) is the last one.
 
     Joins the caller's transaction. An earlier query and a later doubt that are planned already stay so.
@@ -133,13 +136,13 @@ def recheck(row, after=None):
     type(row).objects.filter(pk=row.pk).update(**fields)
 
 
-def plan_query(row):
+def plan_query(row: WireObject) -> None:
     """Have the poller query this row as soon as it can, even a final one. Joins the caller's transaction."""
     recheck(row)
     queue.after_commit(f"poll_{row.subject}s")
 
 
-def not_there(row, begun_at):
+def not_there(row: WireObject, begun_at: datetime) -> None:
     """A query begun at that time proved that WeChat Pay does not know the row: asked again later, unless final."""
     known = type(row).objects.get(pk=row.pk)
     values = {"synced_at": begun_at} | schedule(known, known.state, Source.QUERY, begun_at)
@@ -164,7 +167,7 @@ def put_off(row: Any, error: Exception | None = None) -> None:
     unchanged.update(next_poll_at=later)
 
 
-def may_ask(row):
+def may_ask(row: WireObject) -> bool:
     """Whether a customer's page may have this row queried now: one winner per STATUS_QUERY_SECONDS."""
     now = timezone.now()
     before = now - timedelta(seconds=conf.setting("STATUS_QUERY_SECONDS"))
@@ -172,7 +175,7 @@ def may_ask(row):
     return bool(type(row).objects.filter(stale, pk=row.pk).update(asked_at=now))
 
 
-def quietly(sync, row):
+def quietly(sync: Callable[[Row], Row], row: Row) -> Row:
     """Sync a row for somebody who only wants to see it; trouble with WeChat Pay is logged, not raised."""
     try:
         return sync(row)

@@ -4,13 +4,17 @@ A thread speaks to the broker. One that is out of reach holds its caller for sec
 times) or minutes (no answer), and WeChat Pay waits five seconds for an acknowledgement.
 """
 
+from __future__ import annotations
+
 import atexit
 import logging
 import os
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
-from celery import current_app
+from celery import Celery, current_app
 
 from . import transactions
 
@@ -24,12 +28,12 @@ EXIT_SECONDS = 2  # a process that ends waits that long for a hint to leave
 _app_at_start = current_app._get_current_object()
 
 _lock = threading.Lock()
-_wanted: set[tuple[object, str]] = set()  # (app, task): many hints at once are one message
-_thread = None
+_wanted: set[tuple[Celery, str]] = set()  # (app, task): many hints at once are one message
+_thread: threading.Thread | None = None
 _quiet_until = 0.0
 
 
-def after_commit(task, unless=None):
+def after_commit(task: str, unless: Callable[[], Any] | None = None) -> None:
     """Queue the task of that name (`django_wxpay.tasks.…`) once the present transaction is committed.
 
     unless: asked then; when true, nothing is queued.
@@ -37,7 +41,7 @@ def after_commit(task, unless=None):
     transactions.on_commit(lambda: _hint(task, unless))
 
 
-def _hint(task, unless):
+def _hint(task: str, unless: Callable[[], Any] | None) -> None:
     global _thread
     if (unless is not None and unless()) or time.monotonic() < _quiet_until:
         return
@@ -48,13 +52,13 @@ def _hint(task, unless):
             _thread.start()
 
 
-def _app():
+def _app() -> Celery:
     app = current_app._get_current_object()
     is_nameless = app.main == "default" and not app.set_as_current
     return _app_at_start if is_nameless else app
 
 
-def _queue_all():
+def _queue_all() -> None:
     """The thread: it ends when nothing is wanted any more."""
     global _thread
     while True:
@@ -66,7 +70,7 @@ def _queue_all():
         _queue(app, task)
 
 
-def _queue(app, task):
+def _queue(app: Celery, task: str) -> None:
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return
@@ -78,7 +82,7 @@ def _queue(app, task):
         logger.warning("could not queue task=%s error=%s: beat will do it", task, type(error).__name__)
 
 
-def wait(seconds):
+def wait(seconds: float) -> bool:
     """Wait until the hints are with the broker, at most that long; returns whether they are."""
     thread = _thread
     if thread is not None:
@@ -86,7 +90,7 @@ def wait(seconds):
     return _thread is None
 
 
-def _after_fork():
+def _after_fork() -> None:
     global _lock, _thread
     _lock, _thread = threading.Lock(), None
     _wanted.clear()

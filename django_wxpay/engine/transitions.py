@@ -1,8 +1,11 @@
 """What became true: recorded with the change, then told to the shop's receivers, in order per object."""
 
+from __future__ import annotations
+
 import logging
 import time
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
@@ -18,7 +21,7 @@ SOON = timedelta(seconds=1)
 ALL_SIGNALS = [value for value in vars(signals).values() if isinstance(value, signals.Signal)]
 
 
-def record(row, old, *, source, evidence="", note="", user=None):
+def record(row: Any, old: str, *, source: str, evidence: str = "", note: str = "", user: Any = None) -> Transition:
     """Write that `row` came from state `old` to its present one; receivers hear of it after the commit."""
     transition = Transition.objects.create(
         merchant=row.merchant,
@@ -52,13 +55,13 @@ def deliver_due(limit: int = 500, seconds: float = 5) -> int:
     return delivered
 
 
-def deliver_again(transition):
+def deliver_again(transition: Transition) -> bool:
     """Take a parked or waiting transition out of turn of its back-off; returns whether it was delivered."""
     Transition.objects.undelivered().filter(pk=transition.pk).update(deliver_after=timezone.now(), delivery_attempts=0)
     return bool(_deliver_next(pk=transition.pk))
 
 
-def _deliver_next(**only):
+def _deliver_next(**only: Any) -> bool | None:
     """Deliver one: True, False when a receiver raised or an earlier one comes first, None when none is due.
 
     The receivers' writes and `delivered_at` commit together or not at all.
@@ -108,20 +111,20 @@ def _waiting(transition: Transition) -> TransitionQuerySet:
     return Transition.objects.beside(transition).filter(not_due, pk__gt=transition.pk, delivery_attempts=0)
 
 
-def _send(transition):
+def _send(transition: Transition) -> None:
     row = SUBJECTS[transition.subject].objects.get(pk=transition.object_id)
     for signal in (signals.state_changed, _named_signal(transition)):
         if signal is not None:
             signal.send(sender=type(row), row=row, transition=transition)
 
 
-def _named_signal(transition):
+def _named_signal(transition: Transition) -> signals.Signal | None:
     if transition.subject == Discrepancy.subject:
         return None if transition.from_state else signals.discrepancy_found
     return registry.SUBJECT[transition.subject].signal(transition.from_state, transition.to_state)
 
 
-def _put_off(transition, error):
+def _put_off(transition: Transition, error: Exception) -> None:
     attempts = transition.delivery_attempts + 1
     parked = attempts >= conf.setting("DELIVERY_ATTEMPTS")
     later = None if parked else timezone.now() + timedelta(seconds=min(2**attempts, 3600))
