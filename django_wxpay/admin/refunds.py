@@ -172,7 +172,7 @@ def _so_far(order: Order, after: int = 0) -> list[str]:
     return lines
 
 
-def _refund_in_words(refund):
+def _refund_in_words(refund: Refund) -> tuple[int, Any]:
     """(level, words) about a refund that was asked for."""
     if refund.state == Refund.State.SUCCESS:
         return messages.SUCCESS, _("the money is back with the payer.")

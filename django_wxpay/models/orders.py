@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .base import Text, TextOrNone, TimeOrNone, Whole, WholeOrNone
     from .contracts import Contract
-    from .refunds import Refund
+    from .refunds import RefundQuerySet
 
 
 class OrderQuerySet(WireObjectQuerySet["Order"]):
@@ -79,7 +79,7 @@ class Order(WireObject):
         settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.SET_NULL, null=True, blank=True,
         related_name="wxpay_orders",
     )  # fmt: skip
-    refunds: WireObjectQuerySet[Refund]  # related
+    refunds: RefundQuerySet  # related
     contract_id: int | None  # the row's key, not WeChat Pay's number
     contract: models.ForeignKey[Contract | None, Contract | None] = models.ForeignKey(
         "django_wxpay.Contract", verbose_name=_("contract"), on_delete=models.PROTECT, null=True, blank=True,
@@ -157,6 +157,11 @@ class Order(WireObject):
     def is_dead(self) -> bool:
         """Proved that it will not be paid."""
         return self.state in self.DEAD
+
+    @property
+    def lacks_refund(self) -> bool:
+        """Whether WeChat Pay calls it refunded while no refund that we know of was taken. One statement, or none."""
+        return self.state == self.State.REFUND and not self.refunds.taken().exists()
 
     @property
     def refundable_amount(self) -> int:

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from .base import WireObject
+from .base import WireObject, WireObjectQuerySet, manager
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from .base import Flag, Text, TextOrNone, TimeOrNone, Whole, WholeOrNone
     from .orders import Order
+
+
+class RefundQuerySet(WireObjectQuerySet["Refund"]):
+    def taken(self) -> Self:
+        """Refunds that WeChat Pay has accepted, and that still count."""
+        return self.exclude(state__in=Refund.OURS | Refund.GIVES_BACK)
 
 
 class Refund(WireObject):
@@ -89,6 +97,8 @@ class Refund(WireObject):
     )
     success_time: TimeOrNone = models.DateTimeField(_("refunded at"), null=True, blank=True)
     error_code: Text = models.CharField(_("error code"), max_length=64, blank=True, default="")
+
+    objects: ClassVar[RefundQuerySet] = manager(RefundQuerySet)
 
     class Meta:
         verbose_name = _("refund")

@@ -400,6 +400,56 @@ def test_all_refunds_of_an_order_are_synced_and_foreign_ones_adopted(wxpay_sandb
     assert order.refund_reserved == 1210
 
 
+@pytest.fixture
+def refunded_elsewhere(wxpay_sandbox, order):
+    """Refunded in the merchant platform; the notification was lost, and the order's query says so."""
+    wxpay_sandbox.notification_fault("lost", "REFUND", times=-1)
+    wxpay_sandbox.refund_elsewhere(order, 2500)
+    wxpay_sandbox.advance(10)
+    orders.sync(order)
+    assert (order.state, order.refund_reserved) == ("REFUND", 0)
+    return order
+
+
+def listings(wxpay_sandbox):
+    return wxpay_sandbox.calls.count(("GET", REFUNDS))
+
+
+def test_a_refund_elsewhere_whose_notification_was_lost_is_found_once_its_order_is_known_to_be_refunded(
+    wxpay_sandbox, refunded_elsewhere
+):
+    assert orders.poll() == 1
+    refund = Refund.objects.get()
+    assert (refund.foreign, refund.state, refund.amount) == (True, "SUCCESS", 2500)
+    refunded_elsewhere.refresh_from_db()
+    assert (refunded_elsewhere.refund_reserved, refunded_elsewhere.next_poll_at) == (2500, None)
+    assert (orders.poll(), listings(wxpay_sandbox)) == (0, 1)
+
+
+def test_a_refund_elsewhere_is_looked_for_again_when_the_listing_fails(wxpay_sandbox, refunded_elsewhere):
+    wxpay_sandbox.fault("error_500", REFUNDS, method="GET")
+    orders.poll()
+    assert not Refund.objects.exists()
+    refunded_elsewhere.refresh_from_db()
+    assert refunded_elsewhere.next_poll_at > timezone.now()
+    Order.objects.update(next_poll_at=timezone.now())
+    orders.poll()
+    assert Refund.objects.get().amount == 2500
+
+
+def test_an_order_refunded_of_which_no_refund_is_listed_is_told_once(wxpay_sandbox, refunded_elsewhere):
+    wxpay_sandbox.fault("altered", REFUNDS, method="GET", answer={"data": [], "total_num": 0})
+    orders.poll()
+    assert Discrepancy.objects.get().theirs == "REFUND, but no refund is listed"
+    assert orders.poll() == 0
+
+
+def test_an_order_whose_own_refund_is_on_its_way_needs_no_listing(wxpay_sandbox, order):
+    refunds.create(order, amount=1000, reference="r-1")
+    orders.sync(order)
+    assert (order.state, order.next_poll_at, listings(wxpay_sandbox)) == ("REFUND", None, 0)
+
+
 def test_a_lost_refund_notification_is_made_good_by_polling(wxpay_sandbox, order):
     refund = refunds.create(order, amount=1000, reference="r-1")
     wxpay_sandbox.notification_fault("lost", "REFUND")

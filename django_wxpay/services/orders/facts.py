@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.db.models import OuterRef, Subquery
 
 from ... import signals
-from ...engine import queries, registry
+from ...engine import polling, queries, registry
 from ...engine.facts import Applied, Known, differences, identity, move, named, number_of, refuse
 from ...models import Contract, Order, Outcome, Refund
 
@@ -48,7 +48,10 @@ def apply_order(fact):
         "bank_type": fact.words("bank_type", 32),
         "success_time": fact.time("success_time"),
     }
-    return move(row, state, fact, changes, note=fact.words("trade_state_desc", 256))
+    applied = move(row, state, fact, changes, note=fact.words("trade_state_desc", 256))
+    if applied.outcome == Outcome.APPLIED and row.lacks_refund:
+        polling.recheck(row)  # whoever polls it then looks for the refund
+    return applied
 
 
 def _locked(fact):

@@ -2,6 +2,7 @@
 
 from ...engine import polling, registry
 from ...models import Order
+from .. import refunds
 from .facts import sync
 
 
@@ -20,4 +21,8 @@ def confirmed(order):
 
 def poll(limit=100):
     """Advance orders that are due; returns how many."""
-    return polling.poll(Order.objects.all(), lambda order: registry.product_of(order).advance(order), limit)
+    return polling.poll(Order.objects.all(), _advance, limit)
+
+
+def _advance(order: Order) -> None:
+    refunds.sync_missing(registry.product_of(order).advance(order))

@@ -64,7 +64,7 @@ def apply_refund(fact: Fact) -> Applied:
 def lock(refund: Refund) -> Refund:
     """The refund, locked afresh after its order, which is its `order`: the other way round two would deadlock."""
     order = Order.objects.select_for_update().get(pk=refund.order_id)
-    row = Refund.objects.select_for_update().get(pk=refund.pk)
+    row: Refund = Refund.objects.select_for_update().get(pk=refund.pk)
     row.order = order
     return row
 
@@ -109,7 +109,7 @@ def _identity(row: Order | Refund, fact: Fact) -> list[Known]:
 def end(row: Refund, state: str, fact: Fact, changes: Mapping[str, Any], note: str = "") -> Applied:
     """Move a locked refund, and with it what its order, locked too, has left to refund."""
     before, order = row.state, row.order
-    applied = move(row, state, fact, changes, note=note[:256])
+    applied = move(row, state, fact, dict(changes), note=note[:256])
     if applied.outcome != Outcome.APPLIED:
         return applied
     if state in Refund.GIVES_BACK and before not in Refund.GIVES_BACK:
@@ -152,7 +152,7 @@ def _adopt(order: Order, fact: Fact) -> Applied:
         differing.append(("amount.refund", "a positive integer", fact.get("amount.refund")))
     if not _refund_id(fact) and not fact.number("out_refund_no"):
         differing.append(("refund_id", "a number", None))
-    if differing:
+    if differing or amount is None:
         return refuse(order, fact, differing)
     Refund.objects.create(
         order=order,

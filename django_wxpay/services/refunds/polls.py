@@ -8,9 +8,9 @@ from datetime import datetime
 from django.utils import timezone
 
 from ...client.errors import NotFound
-from ...engine import holds, polling, queries, registry, remote, transactions
+from ...engine import discrepancies, holds, polling, queries, registry, remote, transactions
 from ...engine.facts import Fact
-from ...models import Order, Refund, Source
+from ...models import Discrepancy, Order, Refund, Source
 from .facts import apply_refund, end, lock
 
 State = Refund.State
@@ -34,12 +34,14 @@ def sync_all(order: Order) -> list[Refund]:
 
     Source: APIv3 manual, "Query all refunds", GET /v3/global/refunds.
     """
+    query_all = registry.product_of(order).refunds.query_all
+    if query_all is None:
+        return list(order.refunds.all())
     begun_at = timezone.now()
     merchant = remote.merchant_of(order)
     with remote.client_of(order) as client:
-        entries = registry.product_of(order).refunds.query_all(client, order)
         try:
-            for entry in entries:
+            for entry in query_all(client, order):
                 payload = entry | {"out_trade_no": order.out_trade_no}
                 fact = Fact(
                     merchant, payload, Source.QUERY, text=json.dumps(payload, ensure_ascii=False), begun_at=begun_at
@@ -48,6 +50,21 @@ def sync_all(order: Order) -> list[Refund]:
         except NotFound:
             pass
     return list(order.refunds.all())
+
+
+def sync_missing(order: Order) -> None:
+    """Look for the refund of an order that WeChat Pay calls refunded while we know of none: one made elsewhere.
+
+    Its notification was lost, then. When WeChat Pay lists none either, a discrepancy is written. Nothing is asked of
+    other orders. Raises what `sync_all` raises.
+    """
+    if not order.lacks_refund:
+        return
+    sync_all(order)
+    order.refresh_from_db()
+    if order.lacks_refund:
+        theirs = "REFUND, but no refund is listed"
+        discrepancies.record(Discrepancy.Kind.MISMATCH, order, ours="no refund", theirs=theirs)
 
 
 def poll(limit: int = 100) -> int:
