@@ -9,10 +9,11 @@ from django.utils import timezone
 
 from django_wxpay import conf
 from django_wxpay.client.errors import APIError, OutcomeUnknown, RateLimited, RequestNotSent
-from django_wxpay.engine import discrepancies, operations, polling
+from django_wxpay.engine import discrepancies, operations, polling, references
 from django_wxpay.engine.facts import Fact
 from django_wxpay.exceptions import CalledInTransaction, OperationPending, OrderPaid, ReferenceReused
 from django_wxpay.models import (
+    Action,
     Contract,
     Discrepancy,
     MerchantState,
@@ -287,7 +288,7 @@ def test_a_foreign_refund_of_more_than_a_column_holds_is_refused(wxpay_sandbox):
 def test_a_reference_that_differs_in_case_only_is_not_the_same(wxpay_sandbox):
     order = make_order(reference="m-1")
     with pytest.raises(ReferenceReused):
-        operations.refuse_reuse(order, "M-1", {"amount_total": order.amount_total})
+        references.refuse_reuse(order, "M-1", Action.DEDUCT, on_row={"amount_total": order.amount_total})
 
 
 # whoever was away for too long
