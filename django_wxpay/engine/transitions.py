@@ -7,13 +7,11 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Q
 from django.utils import timezone
 
 from .. import conf, signals
 from ..client.texts import clean
 from ..models import SUBJECTS, Discrepancy, Transition
-from ..models.transitions import TransitionQuerySet
 from . import failures, queue, registry, transactions
 
 logger = logging.getLogger(__name__)
@@ -80,7 +78,7 @@ def _deliver_next(**only: Any) -> bool | None:
             Transition.objects.filter(pk=transition.pk).update(
                 delivered_at=timezone.now(), deliver_after=None, delivery_error=""
             )
-            _waiting(transition).update(deliver_after=timezone.now())
+            _let_next_come(transition)
             return True
     except Exception as error:
         if failing is None:
@@ -105,10 +103,13 @@ def _wait_for_earlier(transition: Transition) -> bool:
     return True
 
 
-def _waiting(transition: Transition) -> TransitionQuerySet:
-    """The later ones of the object that wait for this one."""
-    not_due = Q(deliver_after__isnull=True) | Q(deliver_after__gt=timezone.now())
-    return Transition.objects.beside(transition).filter(not_due, pk__gt=transition.pk, delivery_attempts=0)
+def _let_next_come(transition: Transition) -> None:
+    """The next one of the object is due now, if it waited."""
+    following = Transition.objects.beside(transition).filter(pk__gt=transition.pk).order_by("pk")
+    after = following.only("deliver_after", "delivery_attempts").first()
+    now = timezone.now()
+    if after is not None and not after.delivery_attempts and (after.deliver_after is None or after.deliver_after > now):
+        Transition.objects.undelivered().filter(pk=after.pk).update(deliver_after=now)
 
 
 def _send(transition: Transition) -> None:
@@ -128,9 +129,6 @@ def _put_off(transition: Transition, error: Exception) -> None:
     attempts = transition.delivery_attempts + 1
     parked = attempts >= conf.setting("DELIVERY_ATTEMPTS")
     later = None if parked else timezone.now() + timedelta(seconds=min(2**attempts, 3600))
-    Transition.objects.undelivered().filter(pk=transition.pk).update(
-        delivery_attempts=attempts,
-        deliver_after=later,
-        delivery_error=failures.headline(error),
-    )
+    values = {"delivery_attempts": attempts, "deliver_after": later, "delivery_error": failures.headline(error)}
+    transactions.run(lambda: Transition.objects.undelivered().filter(pk=transition.pk).update(**values))
     failures.log(logger, error, "receiver failed transition=%s attempts=%s parked=%s", transition.pk, attempts, parked)

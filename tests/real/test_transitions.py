@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay import signals
@@ -109,7 +110,7 @@ def test_workers_that_deliver_at_once_to_a_receiver_that_fails_now_and_then_leav
         if transition.pk % 3 == 0 and transition.pk not in failed:
             failed.add(transition.pk)
             raise LookupError
-        delivered.append((row.pk, transition.pk))
+        transaction.on_commit(lambda: delivered.append((row.pk, transition.pk)))  # some databases have it tried again
 
     signals.state_changed.connect(receive, sender=Order)
     try:
