@@ -82,6 +82,16 @@ def test_a_charge_under_a_known_reference_with_other_words_is_refused(wxpay_sand
     assert Order.objects.get() == first
 
 
+def test_a_word_that_is_left_out_the_second_time_is_another_word(wxpay_sandbox):
+    contract = wxpay_sandbox.signed_contract()
+    orders.deduct(contract, **CHARGE, goods_tag="SPRING", merchant_category_code="5812")
+    with pytest.raises(ReferenceReused, match="goods_tag, merchant_category_code"):
+        orders.deduct(contract, **CHARGE)
+    orders.pay_by_code(**SCAN, merchant_category_code="5812")
+    with pytest.raises(ReferenceReused, match="merchant_category_code"):
+        orders.pay_by_code(**SCAN)
+
+
 def test_what_was_said_of_a_charge_is_sent_and_goes_with_its_next_attempt(wxpay_sandbox):
     contract = wxpay_sandbox.signed_contract()
     said = {"goods_tag": "SPRING", "device_id": "app-1", "device_ip": "192.0.2.1", "merchant_category_code": "5812"}

@@ -59,9 +59,11 @@ def plan_deduction(
         "contract_id": contract.pk, "amount_total": amount, "currency": currency, "description": description,
         "attach": attach,
     }  # fmt: skip
-    more = {"goods_tag": goods_tag, "device_id": device_id, "device_ip": device_ip}
-    if merchant_category_code:
-        more["merchant_category_code"] = fields.category_code("merchant_category_code", merchant_category_code)
+    code = conf.merchant(contract.merchant).category_code(merchant_category_code)
+    more = {
+        "goods_tag": goods_tag, "device_id": device_id, "device_ip": device_ip,
+        "merchant_category_code": fields.category_code("merchant_category_code", code),
+    }  # fmt: skip
     try:
         with transactions.atomic():
             locked = Contract.objects.select_for_update().get(pk=contract.pk)
@@ -167,8 +169,8 @@ def _plan_attempt(contract, wanted, reference, attempt, more, *, by=None):
         "notify_url": merchant.notify_url,
         "sub_mchid": order.sub_mchid,
         "sub_appid": order.sub_appid,
-        **more,
         "merchant_category_code": merchant.category_code(more.get("merchant_category_code", "")),
+        **more,
     }
     return operations.plan(order, Action.DEDUCT, to_send, by=by)
 

@@ -116,8 +116,8 @@ def _plan_payment(
     fields.text("description", description, 127)
     fields.text("attach", attach, 127, required=False)
     fields.text("reference", reference, 64)
-    if merchant_category_code:
-        more["merchant_category_code"] = fields.category_code("merchant_category_code", merchant_category_code)
+    code = config.category_code(merchant_category_code)
+    more["merchant_category_code"] = fields.category_code("merchant_category_code", code)
     on_row = {
         "product": Order.Product.MICROPAY, "amount_total": amount, "currency": currency,
         "description": description, "attach": attach, "sub_mchid": sub_mchid, "sub_appid": sub_appid,
@@ -153,7 +153,6 @@ def _plan_payment(
                 "sub_mchid": sub_mchid,
                 "sub_appid": sub_appid,
                 **{name: value for name, value in more.items() if value is not None},
-                "merchant_category_code": config.category_code(merchant_category_code),
             }
             operations.plan(order, Action.PAY, to_send, by=by, secret=auth_code)
             order.operation.auth_code = auth_code  # in memory only: its caller is the one who can send it
