@@ -13,9 +13,19 @@
 Customers' endpoints take the key of an offer and nothing else: the server names plan, price, merchant and openid.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from .client.orders import Limit
+    from .models import Contract
+
+Answer: TypeAlias = Mapping[str, Any] | None  # the values of an offer; None: there is none
 
 
 class UnknownOffer(LookupError):
@@ -34,7 +44,7 @@ class ContractOffer:
     plan_id: int
     user_display_name: str
     openid: str = ""
-    channel: str = "mini_program"
+    channel: Contract.ChannelWord = "mini_program"
     return_url: str = ""
     return_appid: str = ""
     user_client_ip: str = ""
@@ -45,7 +55,7 @@ class ContractOffer:
     sub_appid: str | None = None
 
     @classmethod
-    def of(cls, answer: "ContractOffer | Mapping[str, Any] | None") -> "ContractOffer":
+    def of(cls, answer: ContractOffer | Answer) -> ContractOffer:
         """What `contract_offer` returned, as an offer. Raises UnknownOffer for None."""
         if answer is None:
             raise UnknownOffer
@@ -63,7 +73,7 @@ class QuickPayOffer:
     description: str
     attach: str = ""
     goods_tag: str = ""
-    limit_pay: str = ""
+    limit_pay: Limit = ""
     device_id: str = ""
     device_ip: str = ""
     operator_id: str = ""
@@ -78,7 +88,7 @@ class QuickPayOffer:
     sub_appid: str | None = None
 
     @classmethod
-    def of(cls, answer: "QuickPayOffer | Mapping[str, Any] | None") -> "QuickPayOffer":
+    def of(cls, answer: QuickPayOffer | Answer) -> QuickPayOffer:
         """What `quick_pay_offer` returned, as an offer. Raises UnknownOffer for None."""
         if answer is None:
             raise UnknownOffer
@@ -88,14 +98,14 @@ class QuickPayOffer:
 class Checkout:
     """Base class of a shop's checkout: it knows no offers. One is made for each request."""
 
-    def contract_offer(self, request, key: str) -> "ContractOffer | Mapping[str, Any] | None":
+    def contract_offer(self, request: HttpRequest, key: str) -> ContractOffer | Answer:
         """The contract that the signed-in customer (`request.user`) may sign under this key.
 
         Return a `ContractOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
         """
         return None
 
-    def quick_pay_offer(self, request, amount: int, currency: str) -> "QuickPayOffer | Mapping[str, Any] | None":
+    def quick_pay_offer(self, request: HttpRequest, amount: int, currency: str) -> QuickPayOffer | Answer:
         """What the cashier (`request.user`) may charge a payment code with: minor units of currency.
 
         Return a `QuickPayOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.

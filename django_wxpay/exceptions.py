@@ -15,15 +15,21 @@ WeChat Pay, unless the class says otherwise.
     └── ProcessingFailed       a notification was kept, but could not be processed → tried again
 """
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from .client.errors import WxPayError
+
+if TYPE_CHECKING:
+    from .models import Order
 
 
 class CalledInTransaction(WxPayError):
     """A service that sends was called inside `atomic()`; its `plan_…` half joins a transaction."""
 
-    def __init__(self, use):
+    def __init__(self, use: str) -> None:
         self.use = use
         super().__init__(
             f"This service speaks to WeChat Pay and must not run inside a transaction. "
@@ -34,7 +40,7 @@ class CalledInTransaction(WxPayError):
 class ReferenceReused(WxPayError, ValueError):
     """The reference names another row already, with other parameters."""
 
-    def __init__(self, reference, differing):
+    def __init__(self, reference: str | None, differing: Iterable[str]) -> None:
         self.reference = reference
         self.differing = tuple(differing)
         super().__init__(
@@ -78,7 +84,7 @@ class RefundNotPossible(NotAllowedNow):
 class RefundTooLarge(RefundNotPossible, ValueError):
     """More than what remains refundable."""
 
-    def __init__(self, order, amount):
+    def __init__(self, order: Order, amount: int) -> None:
         self.amount = amount
         self.refundable_amount = order.refundable_amount
         super().__init__(

@@ -8,17 +8,50 @@ Receivers take `sender` (the model), `row` and `transition`. They connect in `Ap
 work, and ask for money with the `plan_…` services, which join their transaction.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
 from django.dispatch import Signal
 
-state_changed = Signal()  # every transition, before the one with a name
+if TYPE_CHECKING:
+    from django.db.models import Model
 
-contract_signed = Signal()
-contract_terminated = Signal()
+    from .models import Contract, Discrepancy, Order, Refund, Transition
 
-order_paid = Signal()
-order_closed = Signal()  # closed, reversed, failed or refused: it will not be paid
+Row = TypeVar("Row")
+Told = TypeVar("Told", contravariant=True)
 
-refund_succeeded = Signal()
-refund_failed = Signal()  # closed, abnormal or refused: the payer has not got the money
 
-discrepancy_found = Signal()
+class Receiver(Protocol[Told]):
+    """What may be connected. `sender`, `row` and `transition` come by name; so does what later versions add."""
+
+    def __call__(self, *, sender: Any, row: Told, transition: Transition, **more: Any) -> object: ...
+
+
+class RowSignal(Signal, Generic[Row]):
+    """A signal about one kind of row."""
+
+    if TYPE_CHECKING:
+
+        def connect(  # type: ignore[override]  # narrower on purpose: what it sends is known
+            self,
+            receiver: Receiver[Row],
+            sender: type[Model] | None = None,
+            weak: bool = True,
+            dispatch_uid: str | None = None,
+        ) -> None: ...
+
+
+state_changed: RowSignal[Any] = RowSignal()  # every transition, before the one with a name
+
+contract_signed: RowSignal[Contract] = RowSignal()
+contract_terminated: RowSignal[Contract] = RowSignal()
+
+order_paid: RowSignal[Order] = RowSignal()
+order_closed: RowSignal[Order] = RowSignal()  # closed, reversed, failed or refused: it will not be paid
+
+refund_succeeded: RowSignal[Refund] = RowSignal()
+refund_failed: RowSignal[Refund] = RowSignal()  # closed, abnormal or refused: the payer has not got the money
+
+discrepancy_found: RowSignal[Discrepancy] = RowSignal()

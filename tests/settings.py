@@ -22,7 +22,12 @@ def _folder() -> Path:
         made = tempfile.mkdtemp(prefix="django-wxpay-tests-")
         os.environ["WXPAY_TEST_FOLDER"] = made
         owner = os.getpid()
-        atexit.register(lambda: os.getpid() == owner and shutil.rmtree(made, ignore_errors=True))
+
+        def remove() -> None:
+            if os.getpid() == owner:
+                shutil.rmtree(made, ignore_errors=True)
+
+        atexit.register(remove)
     folder = Path(os.environ["WXPAY_TEST_FOLDER"]) / os.environ.get("PYTEST_XDIST_WORKER", "main")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

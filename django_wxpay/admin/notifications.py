@@ -3,6 +3,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -17,7 +18,7 @@ from .filters import attention as attention_filter
 from .outcomes import Done
 
 State = Notification.State
-LEVELS = {State.PROCESSED: messages.SUCCESS}
+LEVELS: dict[str, int] = {State.PROCESSED: messages.SUCCESS}
 
 
 class ProcessAgain(StaffAction):
@@ -28,7 +29,7 @@ class ProcessAgain(StaffAction):
     button = _("Process again")
     list_heading = _("Process these notifications again?")
 
-    def why_not(self, row: Notification) -> str:
+    def why_not(self, row: Notification) -> str | Promise:
         return _("It is processed already.") if row.state == State.PROCESSED else ""
 
     def facts(self, row: Notification) -> list[tuple[Any, Any]]:

@@ -231,7 +231,8 @@ class GiveUpRefund(StaffAction):
 
     def result(self, row: Refund, reference: str) -> Done | None:
         """A refund is given up once, whatever form gave it up."""
-        return Done(*_refund_in_words(row), row) if row.state == Refund.State.REFUSED else None
+        level, words = _refund_in_words(row)
+        return Done(level, words, row) if row.state == Refund.State.REFUSED else None
 
 
 class QueryRefund(Query):

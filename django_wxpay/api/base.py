@@ -1,6 +1,7 @@
 """What the customers' endpoints share."""
 
 import re
+from collections.abc import Sequence
 
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
@@ -9,7 +10,9 @@ from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import JSONParser
+from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
+from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import GenericViewSet
 
 from ..engine import transactions
@@ -56,8 +59,8 @@ class ErrorSerializer(serializers.Serializer):
 class CustomerViewSet(GenericViewSet):
     """JSON in and out, for people who are signed in, in the shop's way, and see only their own rows."""
 
-    permission_classes = (permissions.IsCustomer,)
-    throttle_classes = (permissions.ReadRate,)
+    permission_classes: Sequence[type[BasePermission]] = (permissions.IsCustomer,)
+    throttle_classes: Sequence[type[BaseThrottle]] = (permissions.ReadRate,)
     sending_actions: tuple[str, ...] = ()  # those that send something to WeChat Pay
     parser_classes = (JSONParser,)
     renderer_classes = (JSONRenderer,)

@@ -1,7 +1,6 @@
 """Where WeChat Pay sends to: one address per merchant, for every kind of message."""
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
@@ -96,7 +95,7 @@ class NotificationView(APIView):
     http_method_names = ["post"]
 
     @classmethod
-    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponse]:
+    def as_view(cls, **initkwargs: Any) -> Any:
         return transactions.outside(super().as_view(**initkwargs))
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -109,7 +108,7 @@ class NotificationView(APIView):
         notifications.receive(merchant, plain.headers, read_body(plain))
         return HttpResponse(ACKNOWLEDGED, content_type="application/json")
 
-    def handle_exception(self, exc: Exception) -> HttpResponse:
+    def handle_exception(self, exc: Exception) -> HttpResponse:  # type: ignore[override]  # none of DRF's
         """Answer every error in WeChat Pay's form; DRF's and the shop's exception handlers are not asked."""
         status, message = self._meaning(exc)
         merchant = self.kwargs.get("merchant", "")

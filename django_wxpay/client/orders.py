@@ -6,7 +6,7 @@ Source: APIv3 manual, "Auto-debit" (papay/transactions) and "Quick pay" (micropa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
 from . import fields, goods
@@ -22,6 +22,7 @@ _QUICK_PAYMENTS = "/v3/global/micropay/transactions"
 # Those the manual names today; they may grow, so callers can pass others.
 AUTH_CODE_PREFIXES = frozenset({"10", "11", "12", "13", "14", "15"})
 LIMITS = ("no_credit",)
+Limit: TypeAlias = Literal["", "no_credit"]
 
 
 class Orders(Unseen):

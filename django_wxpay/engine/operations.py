@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from django.db import IntegrityError
 from django.utils import timezone
@@ -50,6 +50,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 State = Operation.State
 SETUP_PAUSE = timedelta(minutes=5)  # people must mend it: asking sooner would only repeat the error
+P = ParamSpec("P")
 Row = TypeVar("Row")
 
 
@@ -133,7 +134,7 @@ def _under_way(row: Any, what: str, until: datetime) -> OperationPending:
 # Sending
 
 
-def carry_out(plan: Callable[..., Row], *args: Any, **asked: Any) -> Row:
+def carry_out(plan: Callable[P, Row], *args: P.args, **asked: P.kwargs) -> Row:
     """Do both halves, one after the other: write it down durably, then send it. Returns the row as it is then.
 
     The operation is written as reserved for this caller, so that no worker sends it meanwhile. When the reference was

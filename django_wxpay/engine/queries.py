@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from django.utils import timezone
 
 from ..client.errors import NotFound
 from ..models import Source, WireObject
 from . import registry, remote, transactions
 from .facts import Fact
+
+W = TypeVar("W", bound=WireObject)
 
 
 def query(row: WireObject) -> bool:
@@ -29,7 +33,7 @@ def query(row: WireObject) -> bool:
     return True
 
 
-def sync(row):
+def sync(row: W) -> W:
     """Query WeChat Pay and record what it says; returns the refreshed row.
 
     That WeChat Pay does not know the row (yet) is no error. Raises APIError, OutcomeUnknown, CalledInTransaction.

@@ -34,7 +34,7 @@ from . import discrepancies, registry, transactions
 logger = logging.getLogger(__name__)
 Reason = MerchantState.Reason
 LONGEST_STEP = 9  # 2⁹ s, about eight minutes
-LONGEST = {Reason.RATE_LIMITED: 600, Reason.NO_ANSWER: 60}  # seconds: nobody is held back for longer at a time
+LONGEST: dict[str, int] = {Reason.RATE_LIMITED: 600, Reason.NO_ANSWER: 60}  # seconds: the longest pause
 IN_A_ROW = timedelta(minutes=10)  # after that the next one is the first again
 SILENT_SECONDS = 1  # a call that fails sooner holds up nobody
 SUSPECTED, SILENT = 1, 3  # calls in a row without an answer: then one call at a time, then pauses

@@ -1,10 +1,12 @@
 """One object's story: what we asked, what we were told, what became true, what does not fit."""
 
+from __future__ import annotations
+
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from ..models import Discrepancy, Notification, Operation, Transition
+from ..models import Discrepancy, Notification, Operation, Transition, WireObject
 
 
 class Entry(NamedTuple):
@@ -15,7 +17,7 @@ class Entry(NamedTuple):
     row: Any
 
 
-def of(row):
+def of(row: WireObject) -> list[Entry]:
     """The entries of a contract, order or refund, oldest first."""
     asked = Operation.objects.of(row).select_related("requested_by")
     notifications = Notification.objects.filter(mchid=row.mchid, subject=row.subject, number=row.number or "")

@@ -16,7 +16,7 @@ from . import failures, queue, registry, transactions
 
 logger = logging.getLogger(__name__)
 SOON = timedelta(seconds=1)
-ALL_SIGNALS = [value for value in vars(signals).values() if isinstance(value, signals.Signal)]
+ALL_SIGNALS = [value for value in vars(signals).values() if isinstance(value, signals.RowSignal)]
 
 
 def record(row: Any, old: str, *, source: str, evidence: str = "", note: str = "", user: Any = None) -> Transition:

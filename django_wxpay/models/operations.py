@@ -88,6 +88,7 @@ class Operation(Remembered):
     # In memory only; `engine.holds` says what they are for.
     lease: datetime | None = None
     busy_before: datetime | None = None
+    auth_code: str  # of a quick payment
 
     class Meta:
         verbose_name = _("operation")

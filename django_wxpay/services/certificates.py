@@ -1,13 +1,17 @@
 """Platform certificates: kept as WeChat Pay sent them, shared by all processes, refreshed by one at a time."""
 
+from __future__ import annotations
+
 import logging
 import time
 from datetime import timedelta
 
+from cryptography.x509 import Certificate
 from django.db.models import Q
 from django.utils import timezone
 
 from .. import conf
+from ..client import Client
 from ..client.certificates import open_item
 from ..client.errors import WxPayError
 from ..client.texts import clean
@@ -25,7 +29,7 @@ QUICK_SECONDS = 1  # until the last request begins, and again for its answer: a 
 class KeyStore:
     """Where every process' key ring finds platform certificates."""
 
-    def load(self, alias):
+    def load(self, alias: str) -> dict[str, Certificate]:
         """The stored certificates of a merchant: {serial: certificate}.
 
         What ended some days ago, and what no APIv3 key opens, is left out.
@@ -40,7 +44,7 @@ class KeyStore:
                 logger.error("stored certificate unusable merchant=%s serial=%s: %s", alias, row.serial_no, error)
         return keys
 
-    def refresh(self, alias):
+    def refresh(self, alias: str) -> dict[str, Certificate] | None:
         """Download once, if nobody did within the last minute: {serial: certificate}, or None.
 
         Trouble is logged and kept on the `MerchantState`; the keys at hand stay in use.
@@ -56,7 +60,7 @@ class KeyStore:
             _note_failure(merchant, client, error)
             return None
 
-    def _of_the_winner(self, alias, merchant):
+    def _of_the_winner(self, alias: str, merchant: conf.Merchant) -> dict[str, Certificate]:
         """What another process has just downloaded; for a shop that has none yet, wait while it is at it.
 
         The first calls of a new shop come together: without a key the losers' answers would prove nothing.
@@ -72,7 +76,7 @@ class KeyStore:
 conf.use_key_store(KeyStore())
 
 
-def refresh(alias):
+def refresh(alias: str) -> list[str]:
     """Download a merchant's platform certificates now and store them; returns their serials.
 
     Raises what the client raises; the certificates at hand stay.
@@ -90,7 +94,7 @@ def refresh(alias):
     return list(keys)
 
 
-def refresh_due():
+def refresh_due() -> int:
     """Refresh every merchant whose certificates were not looked at for six hours; returns how many were."""
     done = 0
     for alias in conf.aliases():
@@ -106,10 +110,10 @@ def refresh_due():
     return done
 
 
-def _download(merchant, client):
+def _download(merchant: conf.Merchant, client: Client) -> dict[str, Certificate]:
     downloaded = client.certificates.download()
 
-    def work():
+    def work() -> None:
         for one in downloaded:
             values = {
                 "merchant": merchant.alias, "effective_time": one.effective_time, "expire_time": one.expire_time,
@@ -125,15 +129,15 @@ def _download(merchant, client):
     return {one.serial_no: one.certificate for one in downloaded}
 
 
-def _state_of(merchant):
+def _state_of(merchant: conf.Merchant) -> MerchantState:
     return MerchantState.objects.get_or_create(mchid=merchant.mchid, defaults={"merchant": merchant.alias})[0]
 
 
-def _is_due(state):
+def _is_due(state: MerchantState) -> bool:
     return state.refreshed_at is None or state.refreshed_at + FRESH < timezone.now()
 
 
-def _win_refresh(merchant):
+def _win_refresh(merchant: conf.Merchant) -> bool:
     """Whether this process is the one that may refresh now."""
     now = timezone.now()
     may = Q(refresh_after__isnull=True) | Q(refresh_after__lte=now)
@@ -146,13 +150,13 @@ def _win_refresh(merchant):
     return bool(mine.update(refresh_after=now + PAUSE))
 
 
-def _skew(client):
+def _skew(client: Client) -> int | None:
     """How many whole seconds WeChat Pay's clock is ahead of ours; None when it did not say."""
     skew = client.certificates.clock_skew
     return None if skew is None else round(skew)
 
 
-def _note_failure(merchant, client, error):
+def _note_failure(merchant: conf.Merchant, client: Client, error: WxPayError) -> None:
     known = MerchantState.objects.filter(mchid=merchant.mchid)
     known.update(refresh_error=clean(str(error), 256), clock_skew=_skew(client))
     logger.error("certificates not refreshed merchant=%s: %s. The known keys stay in use.", merchant.alias, error)

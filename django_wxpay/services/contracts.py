@@ -1,14 +1,21 @@
 """Auto-debit contracts: sign, adopt, confirm, terminate."""
 
-from datetime import timedelta
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
 from django.db import IntegrityError
+from django.dispatch import Signal
 from django.utils import timezone
 
 from .. import conf, signals
-from ..client import fields
+from ..client import Client, fields
+from ..client.answers import Answer
 from ..client.contracts import for_channel
+from ..client.errors import WxPayError
 from ..engine import (
     commands,
     discrepancies,
@@ -22,8 +29,12 @@ from ..engine import (
 )
 from ..engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, openid_appid, refuse
 from ..engine.numbers import new_number
+from ..engine.signatures import takes_what
 from ..exceptions import ContractNotSigned, DeductionPending, NotAllowedNow
 from ..models import Action, Contract, Discrepancy, Operation, Outcome, Source
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
 
 State = Contract.State
 CHINA = ZoneInfo("Asia/Shanghai")
@@ -38,21 +49,21 @@ EXPIRY_GRACE = timedelta(minutes=5)  # a signature given in the last second may 
 
 def plan_signing(
     *,
-    plan_id,
-    user_display_name,
-    openid="",
-    user=None,
-    channel="mini_program",
-    return_url="",
-    return_appid="",
-    user_client_ip="",
-    expires_in_seconds=None,
-    reference=None,
-    merchant="default",
-    sub_mchid=None,
-    sub_appid=None,
-    by=None,
-):
+    plan_id: int,
+    user_display_name: str,
+    openid: str = "",
+    user: User | None = None,
+    channel: Contract.ChannelWord = "mini_program",
+    return_url: str = "",
+    return_appid: str = "",
+    user_client_ip: str = "",
+    expires_in_seconds: int | None = None,
+    reference: str | None = None,
+    merchant: str = "default",
+    sub_mchid: str | None = None,
+    sub_appid: str | None = None,
+    by: User | None = None,
+) -> Contract:
     """Write down a contract and the signing session to open for it; `send_operations` opens it.
 
     channel: decides which of openid, return_url, return_appid and user_client_ip may be given. plan_id: the
@@ -88,7 +99,7 @@ def plan_signing(
                 merchant=config.alias,
                 mchid=config.mchid,
                 appid=config.appid,
-                user=user,
+                user=cast(Any, user),  # of the shop's own class
                 reference=reference,
                 out_contract_code=new_number(),
                 expired_time=expired_time,
@@ -112,7 +123,8 @@ def plan_signing(
         raise
 
 
-def sign(**asked):
+@takes_what(plan_signing)
+def sign(**asked: Any) -> Contract:
     """Open a signing session now. Takes what `plan_signing` takes.
 
     Returns the `Contract` (PENDING) with its `session_id` or `sign_url`; `contract.launch_params()` is what the
@@ -125,7 +137,9 @@ def sign(**asked):
     return operations.carry_out(plan_signing, **asked)
 
 
-def _asked_as(config, reference, user, said):
+def _asked_as(
+    config: conf.Merchant, reference: str | None, user: User | None, said: Mapping[str, Any]
+) -> Contract | None:
     if reference is None:
         return None
     rows = Contract.objects.filter(mchid=config.mchid, sub_mchid=said["sub_mchid"], reference=reference)
@@ -134,7 +148,7 @@ def _asked_as(config, reference, user, said):
         return None
     on_row = {"user_id": user.pk if user else None}
     # The row learns an openid when its user signs: what the shop said stands in what was sent.
-    said = dict.fromkeys(MAY_BE_LEFT_OUT, "") | said
+    said = {**dict.fromkeys(MAY_BE_LEFT_OUT, ""), **said}
     return references.refuse_reuse(known, reference, Action.SIGN, on_row=on_row, sent=said)
 
 
@@ -143,10 +157,10 @@ class Sign(commands.Command):
     action = Action.SIGN
     harmless = True  # another session under the same number
 
-    def send(self, client, operation, row):
+    def send(self, client: Client, operation: Operation, row: Contract) -> Answer:
         return client.contracts.pre_sign(**operation.fields)
 
-    def answered(self, row, fact, operation):
+    def answered(self, row: Contract, fact: Fact, operation: Operation) -> Applied:
         opened = [number_of(Contract(), "session_id"), number_of(Contract(), "sign_url")]
         session_id, sign_url = fact.number("session_id") or "", fact.number("sign_url") or ""
         if differences(fact, opened) or not (session_id or sign_url):
@@ -155,12 +169,12 @@ class Sign(commands.Command):
         Contract.objects.filter(pk=row.pk).update(session_id=session_id, sign_url=sign_url)
         return Applied(Outcome.APPLIED, row)
 
-    def refused(self, row, error, operation):
+    def refused(self, row: Contract, error: WxPayError, operation: Operation) -> str:
         if row.state == State.PENDING:
             move(row, State.EXPIRED, commands.refusal(row, operation, error), {}, note=f"{error}"[:256])
         return Operation.State.REFUSED
 
-    def verdict(self, row, operation):
+    def verdict(self, row: Contract, operation: Operation) -> str | None:
         if row.state == State.EXPIRED:
             return Operation.State.REFUSED
         return Operation.State.DONE if row.session_id or row.sign_url or row.contract_id else None
@@ -169,7 +183,16 @@ class Sign(commands.Command):
 # Adopting what another system made
 
 
-def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchid=None, sub_appid=None, by=None):
+def adopt(
+    *,
+    out_contract_code: str,
+    plan_id: int,
+    user: User | None = None,
+    merchant: str = "default",
+    sub_mchid: str | None = None,
+    sub_appid: str | None = None,
+    by: User | None = None,
+) -> Contract:
     """Take over a contract that another system signed: query it, then keep a verified row.
 
     Returns the `Contract`; the known row when we have it. Receivers hear of it as of any signature: the transition's
@@ -182,15 +205,15 @@ def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchi
     sub_mchid, sub_appid = config.sub_of(sub_mchid, sub_appid)
     contract = Contract(
         merchant=config.alias, mchid=config.mchid, appid=config.appid, sub_mchid=sub_mchid, sub_appid=sub_appid,
-        user=user, out_contract_code=out_contract_code, plan_id=plan_id,
+        user=cast(Any, user), out_contract_code=out_contract_code, plan_id=plan_id,
     )  # fmt: skip
     transactions.refuse_inside("contracts.adopt outside of atomic()")
     begun_at = timezone.now()
     with remote.client_of(contract) as client:
         answer = _query(client, contract)
 
-    def work():
-        known = named(Contract.objects.filter(mchid=config.mchid), out_contract_code=out_contract_code)
+    def work() -> Contract:
+        known: Contract | None = named(Contract.objects.filter(mchid=config.mchid), out_contract_code=out_contract_code)
         fact = Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at, user=by, note="adopted")
         if known is None:
             contract.pk = None  # this may be the second try
@@ -210,7 +233,7 @@ def adopt(*, out_contract_code, plan_id, user=None, merchant="default", sub_mchi
 # Confirming
 
 
-def apply_contract(fact):
+def apply_contract(fact: Fact) -> Applied:
     """Record what WeChat Pay says of a contract: a query's answer, or a notification of signing or terminating.
 
     Returns `Applied`; joins the caller's transaction.
@@ -246,14 +269,14 @@ def apply_contract(fact):
     return move(row, state, fact, changes, note=f"openid under {under}: not compared" if is_other else "")
 
 
-def _query(client, contract):
+def _query(client: Client, contract: Contract) -> Answer:
     sub = {"sub_mchid": contract.sub_mchid, "sub_appid": contract.sub_appid}
     if contract.contract_id:
         return client.contracts.query(contract_id=contract.contract_id, **sub)
     return client.contracts.query_by_code(out_contract_code=contract.out_contract_code, plan_id=contract.plan_id, **sub)
 
 
-def sync(contract):
+def sync(contract: Contract) -> Contract:
     """Query WeChat Pay and record what it says; returns the refreshed row.
 
     Raises APIError, OutcomeUnknown. A contract that nobody signed in time becomes EXPIRED.
@@ -263,10 +286,10 @@ def sync(contract):
     return queries.sync(contract)
 
 
-def _not_there(contract, begun_at):
+def _not_there(contract: Contract, begun_at: datetime) -> None:
     """WeChat Pay has no such contract: not signed. After the session's end that is how it stays."""
 
-    def work():
+    def work() -> None:
         row = Contract.objects.select_for_update().get(pk=contract.pk)
         if row.state == State.PENDING and (row.expired_time is None or row.expired_time + EXPIRY_GRACE < begun_at):
             move(row, State.EXPIRED, Fact(remote.merchant_of(row), {}, Source.CLOCK), {})
@@ -276,7 +299,7 @@ def _not_there(contract, begun_at):
     transactions.run(work)
 
 
-def status(contract):
+def status(contract: Contract) -> Contract:
     """The contract, confirmed with WeChat Pay unless that was done in the last seconds (STATUS_QUERY_SECONDS).
 
     For a customer's page: never raises because WeChat Pay is out of reach, the row is then as it was.
@@ -287,7 +310,7 @@ def status(contract):
     return polling.quietly(sync, contract)
 
 
-def poll(limit=100):
+def poll(limit: int = 100) -> int:
     """Query contracts that are due; returns how many."""
     return polling.poll(Contract.objects.all(), sync, limit)
 
@@ -295,7 +318,9 @@ def poll(limit=100):
 # Terminating
 
 
-def plan_termination(contract, *, note="", reference=None, by=None):
+def plan_termination(
+    contract: Contract, *, note: str = "", reference: str | None = None, by: User | None = None
+) -> Contract:
     """Write down that a signed contract shall end; `send_operations` asks WeChat Pay for it.
 
     note: at most 256 characters, a default is sent when empty. reference: a form's token; the same again plans
@@ -323,7 +348,8 @@ def plan_termination(contract, *, note="", reference=None, by=None):
         return operations.plan(row, Action.TERMINATE, to_send, reference=reference, by=by)
 
 
-def terminate(contract, **asked):
+@takes_what(plan_termination)
+def terminate(contract: Contract, **asked: Any) -> Contract:
     """Terminate a contract now. Takes what `plan_termination` takes.
 
     Returns the `Contract` (TERMINATED). Raises what `plan_termination` raises (nothing was sent), APIError
@@ -339,37 +365,42 @@ class Terminate(commands.Command):
     action = Action.TERMINATE
     harmless = True
 
-    def send(self, client, operation, row):
+    def send(self, client: Client, operation: Operation, row: Contract) -> Answer:
         return client.contracts.terminate(**operation.fields)
 
-    def answered(self, row, fact, operation):
+    def answered(self, row: Contract, fact: Fact, operation: Operation) -> Applied:
         if fact.data:  # only an empty answer means done
             return Applied(Outcome.REFUSED, row, "not proved by the answer")
         note = operation.fields["termination_note"]
         return move(row, State.TERMINATED, fact, {"termination_note": note, "terminated_time": timezone.now()})
 
-    def refused(self, row, error, operation):
+    def refused(self, row: Contract, error: WxPayError, operation: Operation) -> str:
         # "None, or terminated already": a query tells.
         return Operation.State.UNKNOWN if error.means("CONTRACT_NOT_EXIST") else Operation.State.REFUSED
 
-    def missing(self, row, operation):
+    def missing(self, row: Contract, operation: Operation) -> str:
         """Neither here nor terminated: there is nothing to end, and our SIGNED is not WeChat Pay's."""
         theirs = "CONTRACT_NOT_EXIST: WeChat Pay knows no such contract."
         discrepancies.record(Discrepancy.Kind.MISMATCH, row, ours=row.state, theirs=theirs)
         return Operation.State.REFUSED
 
-    def verdict(self, row, operation):
+    def verdict(self, row: Contract, operation: Operation) -> str | None:
         return Operation.State.DONE if row.state == State.TERMINATED else None
 
 
 # What the engine must know
 
 
-def _signal(old, new):
-    return {State.SIGNED: signals.contract_signed, State.TERMINATED: signals.contract_terminated}.get(new)
+SIGNALS: dict[str, Signal] = {
+    State.SIGNED: signals.contract_signed, State.TERMINATED: signals.contract_terminated,
+}  # fmt: skip
 
 
-def _pause(contract, state):
+def _signal(old: str, new: str) -> Signal | None:
+    return SIGNALS.get(new)
+
+
+def _pause(contract: Contract, state: str) -> timedelta:
     if state == State.SIGNED:
         return timedelta(seconds=conf.setting("SIGNED_CONTRACT_POLL_SECONDS"))
     return polling.growing("CONTRACT_POLL_SECONDS")(contract, state)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 
@@ -9,10 +10,10 @@ from django.utils.translation import gettext_lazy as _
 class Plan:
     key: str
     plan_id: int  # the number of the contract template, given by WeChat Pay on approval
-    name: str
+    name: str | Promise
     amount: int  # a month
     currency: str
-    promises: tuple[str, ...]
+    promises: tuple[str | Promise, ...]
 
 
 PLANS = {

@@ -1,5 +1,8 @@
 """What asking for a payment has in common, whichever way it is asked."""
 
+from __future__ import annotations
+
+from ...client.errors import WxPayError
 from ...engine import commands
 from ...engine.facts import move
 from ...models import Operation, Order
@@ -12,7 +15,7 @@ LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED
 class Charge(commands.Command):
     """A command after which an order is paid, or refused, or still open."""
 
-    def refused(self, row, error, operation):
+    def refused(self, row: Order, error: WxPayError, operation: Operation) -> str:
         if error.means(*LOOK_FIRST):
             return Operation.State.UNKNOWN
         if not row.is_final:
@@ -20,7 +23,7 @@ class Charge(commands.Command):
             move(row, State.REFUSED, commands.refusal(row, operation, error), changes, note=str(error)[:256])
         return Operation.State.REFUSED
 
-    def verdict(self, row, operation):
+    def verdict(self, row: Order, operation: Operation) -> str | None:
         if row.state == State.REFUSED:
             return Operation.State.REFUSED
         return None if row.state == State.CREATED else Operation.State.DONE

@@ -1,14 +1,22 @@
 """Deductions: charging a signed contract."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError
 from django.utils import timezone
 
 from ... import conf
-from ...client import fields
+from ...client import Client, fields
+from ...client.answers import Answer
+from ...client.errors import WxPayError
 from ...engine import commands, operations, outcomes, polling, references, registry, remote, transactions
+from ...engine.facts import Applied, Fact
 from ...engine.numbers import new_number
+from ...engine.signatures import takes_what
 from ...exceptions import ContractNotSigned, OperationPending, OrderNotDead, OrderPaid
 from ...models import Action, Contract, Operation, Order
 from .charges import Charge
@@ -17,25 +25,28 @@ from .polls import confirmed
 from .products import GLOBAL_REFUNDS, OrderProduct
 from .reversals import reverse
 
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
+
 State = Order.State
 MORE = ("goods_tag", "device_id", "device_ip", "merchant_category_code")  # beside what the row keeps
 CONTRACT_GONE = ("CONTRACT_NOT_EXIST", "NO_AUTH")  # missing or terminated: a query of the contract tells
 
 
 def plan_deduction(
-    contract,
+    contract: Contract,
     *,
-    amount,
-    currency,
-    description,
-    reference,
-    attach="",
-    goods_tag="",
-    device_id="",
-    device_ip="",
-    merchant_category_code="",
-    by=None,
-):
+    amount: int,
+    currency: str,
+    description: str,
+    reference: str,
+    attach: str = "",
+    goods_tag: str = "",
+    device_id: str = "",
+    device_ip: str = "",
+    merchant_category_code: str = "",
+    by: User | None = None,
+) -> Order:
     """Write down a deduction from a signed contract; `send_operations` asks WeChat Pay for it.
 
     amount: int, minor units of currency. description: shown to the payer, at most 128 characters, none of 4 bytes.
@@ -76,7 +87,8 @@ def plan_deduction(
         raise
 
 
-def deduct(contract, **asked):
+@takes_what(plan_deduction)
+def deduct(contract: Contract, **asked: Any) -> Order:
     """Charge a signed contract now. Takes what `plan_deduction` takes.
 
     Returns the `Order`, usually SUCCESS; read its state. Raises what `plan_deduction` raises (nothing was sent),
@@ -89,18 +101,18 @@ def deduct(contract, **asked):
     return operations.carry_out(plan_deduction, contract, **asked)
 
 
-def plan_retry(order, *, by=None):
+def plan_retry(order: Order, *, by: User | None = None) -> Order:
     """Write down another attempt at a deduction that is proved dead: a new number, the same reference.
 
     Returns the new `Order` (CREATED, attempt + 1), or the latest attempt when one was planned already. Joins the
     caller's transaction; nothing is sent here. Raises OrderPaid, OrderNotDead, ContractNotSigned, OperationPending.
     """
     with transactions.atomic():
-        contract = Contract.objects.select_for_update().get(pk=order.contract_id)
+        contract = Contract.objects.select_for_update().get(pk=order.contract_id or 0)
         attempts = Order.objects.select_for_update().filter(
             mchid=order.mchid, sub_mchid=order.sub_mchid, reference=order.reference
         )
-        latest = attempts.order_by("-attempt").first()
+        latest = attempts.order_by("-attempt")[0]  # `order` itself at least
         if latest.attempt > order.attempt:
             return latest
         if latest.is_paid:
@@ -119,7 +131,7 @@ def plan_retry(order, *, by=None):
         return _plan_attempt(contract, wanted, latest.reference, latest.attempt + 1, more, by=by)
 
 
-def retry_deduction(order, *, by=None):
+def retry_deduction(order: Order, *, by: User | None = None) -> Order:
     """Charge again under a new number, after reversing the old one unless it is proved dead.
 
     Returns the new `Order`. Raises OrderPaid (the old attempt turns out to be paid: nothing was charged again),
@@ -130,14 +142,22 @@ def retry_deduction(order, *, by=None):
     return operations.carry_out(plan_retry, order, by=by)
 
 
-def _proved_dead(order):
+def _proved_dead(order: Order) -> bool:
     """Reversed or closed, or failed for good. A refusal alone may leave the number open there until it is reversed."""
     if order.state != State.REFUSED:
         return order.is_dead
     return Operation.objects.of(order).filter(action=Action.REVERSE, state=Operation.State.DONE).exists()
 
 
-def _plan_attempt(contract, wanted, reference, attempt, more, *, by=None):
+def _plan_attempt(
+    contract: Contract,
+    wanted: Mapping[str, Any],
+    reference: str,
+    attempt: int,
+    more: Mapping[str, Any],
+    *,
+    by: User | None = None,
+) -> Order:
     """The contract's lock is held: no termination can be planned meanwhile."""
     if contract.state != Contract.State.SIGNED:
         raise ContractNotSigned(f"Contract {contract.out_contract_code} is {contract.state}: it cannot be charged.")
@@ -175,7 +195,7 @@ def _plan_attempt(contract, wanted, reference, attempt, more, *, by=None):
     return operations.plan(order, Action.DEDUCT, to_send, by=by)
 
 
-def _asked_as(contract, reference, wanted, more):
+def _asked_as(contract: Contract, reference: str, wanted: Mapping[str, Any], more: Mapping[str, Any]) -> Order | None:
     attempts = Order.objects.filter(mchid=contract.mchid, sub_mchid=contract.sub_mchid, reference=reference)
     latest = attempts.order_by("-attempt").first()
     if latest is None:
@@ -187,13 +207,13 @@ def _asked_as(contract, reference, wanted, more):
 class Deduct(Charge):
     action = Action.DEDUCT
 
-    def send(self, client, operation, row):
+    def send(self, client: Client, operation: Operation, row: Order) -> Answer:
         return client.orders.deduct(**operation.fields)
 
-    def answered(self, row, fact, operation):
+    def answered(self, row: Order, fact: Fact, operation: Operation) -> Applied:
         return apply_order(fact)
 
-    def refused(self, row, error, operation):
+    def refused(self, row: Order, error: WxPayError, operation: Operation) -> str:
         if error.means(*CONTRACT_GONE):
             transactions.on_commit(lambda: polling.plan_query(row.contract))
         return super().refused(row, error, operation)

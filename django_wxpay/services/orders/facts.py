@@ -1,19 +1,23 @@
 """What WeChat Pay says of an order: applied here, whoever brought it."""
 
+from __future__ import annotations
+
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import OuterRef, Subquery
+from django.dispatch import Signal
 
 from ... import signals
 from ...engine import polling, queries, registry
-from ...engine.facts import Applied, Known, differences, identity, move, named, number_of, refuse
+from ...engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, refuse
 from ...models import Contract, Order, Outcome, Refund
 
 State = Order.State
 PROVES_PAYMENT = Order.PAID
 
 
-def apply_order(fact):
+def apply_order(fact: Fact) -> Applied:
     """Record what WeChat Pay says of an order: an answer, a query's answer, or a TRANSACTION.SUCCESS notification.
 
     Returns `Applied`; joins the caller's transaction.
@@ -54,18 +58,18 @@ def apply_order(fact):
     return applied
 
 
-def _locked(fact):
+def _locked(fact: Fact) -> Any:
     """The order, with WeChat Pay's number of its contract: a subquery, for a join could not be locked everywhere."""
     contract_id = Contract.objects.filter(pk=OuterRef("contract")).values("contract_id")
     rows = Order.objects.select_for_update().annotate(charged_contract=Subquery(contract_id))
     return named(rows.filter(mchid=fact.merchant.mchid), out_trade_no=fact.data.get("out_trade_no"))
 
 
-def _was_refunded(row):
+def _was_refunded(row: Order) -> bool:
     return row.refund_reserved > 0 and row.refunds.filter(state=Refund.State.SUCCESS).exists()
 
 
-def sync(order):
+def sync(order: Order) -> Order:
     """Query WeChat Pay and record what it says; returns the refreshed row.
 
     Raises APIError, OutcomeUnknown. That WeChat Pay does not know the order (yet) is no error.
@@ -76,7 +80,7 @@ def sync(order):
     return queries.sync(order)
 
 
-def _signal(old, new):
+def _signal(old: str, new: str) -> Signal | None:
     if new in Order.PAID and old not in Order.PAID:
         return signals.order_paid
     if new in Order.DEAD and old not in Order.DEAD:

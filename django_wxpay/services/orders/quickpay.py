@@ -6,26 +6,36 @@ The till's page and the poller both ask for that step, so a closed browser or a 
 is SUCCESS or REVOKED (or a refusal), never both.
 """
 
+from __future__ import annotations
+
 import logging
 import time
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError
 from django.utils import timezone
 
 from ... import conf
-from ...client import fields
+from ...client import Client, fields
+from ...client.answers import Answer
 from ...client.errors import APIError, InvalidField, OutcomeUnknown, RequestNotSent
 from ...client.texts import hide
 from ...engine import commands, operations, polling, references, registry, transactions
-from ...engine.facts import move
+from ...engine.facts import Applied, Fact, move
 from ...engine.numbers import new_number
 from ...exceptions import OperationPending
-from ...models import Action, Order
+from ...models import Action, Operation, Order
 from .charges import Charge
 from .facts import apply_order, sync
 from .products import GLOBAL_REFUNDS, OrderProduct
 from .reversals import plan_reversal
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
+
+    from ...client.orders import Limit
 
 logger = logging.getLogger(__name__)
 State = Order.State
@@ -34,29 +44,29 @@ WAITING = timedelta(minutes=5)  # while somebody may stand there, the distance o
 
 def pay_by_code(
     *,
-    auth_code,
-    amount,
-    currency,
-    description,
-    reference,
-    user=None,
-    attach="",
-    goods_tag="",
-    limit_pay="",
-    device_id="",
-    device_ip="",
-    operator_id="",
-    store_id="",
-    store_name="",
-    store_address="",
-    payer_client_ip="",
-    detail=None,
-    merchant_category_code="",
-    merchant="default",
-    sub_mchid=None,
-    sub_appid=None,
-    by=None,
-):
+    auth_code: str,
+    amount: int,
+    currency: str,
+    description: str,
+    reference: str,
+    user: User | None = None,
+    attach: str = "",
+    goods_tag: str = "",
+    limit_pay: Limit = "",
+    device_id: str = "",
+    device_ip: str = "",
+    operator_id: str = "",
+    store_id: str = "",
+    store_name: str = "",
+    store_address: str = "",
+    payer_client_ip: str = "",
+    detail: Mapping[str, Any] | None = None,
+    merchant_category_code: str = "",
+    merchant: str = "default",
+    sub_mchid: str | None = None,
+    sub_appid: str | None = None,
+    by: User | None = None,
+) -> Order:
     """Charge the payer who shows this payment code: committed, sent once, answered.
 
     auth_code: the 18 digits under the bar code; used for this request, then forgotten. amount: int, minor units of
@@ -76,9 +86,9 @@ def pay_by_code(
     asked = dict(locals())
     fields.auth_code("auth_code", auth_code, conf.setting("AUTH_CODE_PREFIXES"))
     transactions.refuse_inside("orders.pay_by_code outside of atomic()")
-    planned = []
+    planned: list[Order] = []
 
-    def plan_payment():
+    def plan_payment() -> Order:
         planned[:] = [_plan_payment(**asked)]
         return planned[0]
 
@@ -95,20 +105,20 @@ def pay_by_code(
 
 def _plan_payment(
     *,
-    auth_code,
-    amount,
-    currency,
-    description,
-    reference,
-    user,
-    attach,
-    merchant_category_code,
-    merchant,
-    sub_mchid,
-    sub_appid,
-    by,
-    **more,
-):
+    auth_code: str,
+    amount: int,
+    currency: str,
+    description: str,
+    reference: str,
+    user: User | None,
+    attach: str,
+    merchant_category_code: str,
+    merchant: str,
+    sub_mchid: str | None,
+    sub_appid: str | None,
+    by: User | None,
+    **more: Any,
+) -> Order:
     config = conf.merchant(merchant)
     sub_mchid, sub_appid = config.sub_of(sub_mchid, sub_appid)
     fields.amount("amount", amount)
@@ -124,7 +134,7 @@ def _plan_payment(
         "user_id": user.pk if user else None,
     }  # fmt: skip
 
-    def asked_before():
+    def asked_before() -> Order | None:
         known = Order.objects.filter(mchid=config.mchid, sub_mchid=sub_mchid, reference=reference).first()
         if known is None:
             return None
@@ -154,8 +164,9 @@ def _plan_payment(
                 "sub_appid": sub_appid,
                 **{name: value for name, value in more.items() if value is not None},
             }
-            operations.plan(order, Action.PAY, to_send, by=by, secret=auth_code)
-            order.operation.auth_code = auth_code  # in memory only: its caller is the one who can send it
+            operation = operations.plan(order, Action.PAY, to_send, by=by, secret=auth_code).operation
+            assert operation is not None
+            operation.auth_code = auth_code  # in memory only: its caller is the one who can send it
             return order
     except IntegrityError:
         if known := asked_before():  # somebody used the reference at this very moment
@@ -169,11 +180,11 @@ class Pay(Charge):
     resend = False
     needs_caller = True
 
-    def send(self, client, operation, row):
+    def send(self, client: Client, operation: Operation, row: Order) -> Answer:
         prefixes = conf.setting("AUTH_CODE_PREFIXES")
         return client.orders.pay_by_code(**operation.fields, auth_code=operation.auth_code, auth_code_prefixes=prefixes)
 
-    def answered(self, row, fact, operation):
+    def answered(self, row: Order, fact: Fact, operation: Operation) -> Applied:
         if "trade_state" in fact.data:
             return apply_order(fact)
         return move(row, State.USERPAYING, fact, {})  # an error object that says so, in place of an order
@@ -182,7 +193,7 @@ class Pay(Charge):
 # Afterwards
 
 
-def advance_till(order):
+def advance_till(order: Order) -> Order:
     """Take the ONE step that is due now for a quick payment, if any and if nobody else is at it; returns the row.
 
     Safe to call as often as a till likes. Waits for one call at most, never raises because of the network.
@@ -195,7 +206,7 @@ def advance_till(order):
     return order
 
 
-def advance(order):
+def advance(order: Order) -> Order:
     """The step that is due: query while the payer has time and once after it, then reverse, then see to the reversal.
 
     Called by whoever holds the row (its `next_poll_at`). Raises what the call raises.
@@ -215,7 +226,7 @@ def advance(order):
     return order
 
 
-def _time_is_over(order):
+def _time_is_over(order: Order) -> bool:
     """After the payer's time, and once a query that was begun after it was answered.
 
     What was paid in time is not sent back: a query that failed, or was begun before, has not looked.
@@ -224,7 +235,7 @@ def _time_is_over(order):
     return not order.is_final and order.synced_at is not None and order.synced_at >= give_up_at
 
 
-def _give_up(order):
+def _give_up(order: Order) -> None:
     """Reverse, unless the payment's own request may still be under way: then it is queried once more."""
     try:
         operations.carry_out(plan_reversal, order)
@@ -232,21 +243,21 @@ def _give_up(order):
         sync(order)
 
 
-def _see_to(reversal, order):
-    if reversal.next_try_at <= timezone.now():
+def _see_to(reversal: Operation, order: Order) -> None:
+    if reversal.next_try_at is None or reversal.next_try_at <= timezone.now():
         operations.advance(reversal, send_again=False)
     else:
         sync(order)
 
 
-def _schedule(order, held_until):
+def _schedule(order: Order, held_until: datetime | None) -> None:
     """However the step ended, there is a next one while the row is open: nobody waits until the hold runs out."""
     order.refresh_from_db()
     if order.next_poll_at is not None and order.next_poll_at == held_until:
         polling.put_off(order)
 
 
-def wait_until_final(order, *, timeout_seconds=180):
+def wait_until_final(order: Order, *, timeout_seconds: float = 180) -> Order:
     """For scripts: step until the order is final or the time is over; returns the row as it is then."""
     ends = time.monotonic() + timeout_seconds
     while not advance_till(order).is_final and time.monotonic() < ends:
@@ -254,7 +265,7 @@ def wait_until_final(order, *, timeout_seconds=180):
     return order
 
 
-def _pause(order, state):
+def _pause(order: Order, state: str) -> timedelta:
     if timezone.now() - order.created_at < WAITING:
         return timedelta(seconds=conf.setting("TILL_QUERY_SECONDS"))
     return polling.growing("ORDER_POLL_SECONDS")(order, state)

@@ -1,18 +1,27 @@
 """Reversals: making sure that an unpaid order will never be paid."""
 
+from __future__ import annotations
+
 import logging
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q
 from django.utils import timezone
 
 from ... import conf
+from ...client import Client
+from ...client.answers import Answer
 from ...client.errors import RequestNotSent, WxPayError
 from ...engine import commands, failures, operations, queries, registry, remote, transactions
-from ...engine.facts import Applied, move
+from ...engine.facts import Applied, Fact, move
+from ...engine.signatures import takes_what
 from ...exceptions import OrderPaid
 from ...models import Action, Operation, Order, Outcome
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
 
 logger = logging.getLogger(__name__)
 State = Order.State
@@ -20,7 +29,7 @@ AGAIN_AFTER = timedelta(hours=1)
 PROVED_DEAD = frozenset({State.CLOSED, State.REVOKED, State.PAYERROR})
 
 
-def plan_reversal(order, *, reference=None, by=None):
+def plan_reversal(order: Order, *, reference: str | None = None, by: User | None = None) -> Order:
     """Write down that an unpaid order shall never be paid; `send_operations` asks WeChat Pay for it.
 
     reference: a form's token; the same again plans nothing. An earlier ask without an outcome gives way once no
@@ -39,7 +48,8 @@ def plan_reversal(order, *, reference=None, by=None):
         return operations.plan(row, Action.REVERSE, to_send, reference=reference, by=by, supersede=earlier)
 
 
-def reverse(order, **asked):
+@takes_what(plan_reversal)
+def reverse(order: Order, **asked: Any) -> Order:
     """Close an unpaid order now, for good. Takes what `plan_reversal` takes.
 
     Returns the `Order` (CLOSED or REVOKED). Raises what `plan_reversal` raises (nothing was sent), OrderPaid (WeChat
@@ -55,7 +65,7 @@ def reverse(order, **asked):
     return row
 
 
-def close_expired(limit=100):
+def close_expired(limit: int = 100) -> int:
     """Reverse orders that have no outcome after their product's time; returns how many were asked for.
 
     Each is looked at again an hour later, whether it could be asked for or not: none stands in the others' way.
@@ -85,20 +95,21 @@ class Reverse(commands.Command):
     harmless = True
     pause = timedelta(seconds=5)  # a payer who is still at it, say
 
-    def send(self, client, operation, row):
+    def send(self, client: Client, operation: Operation, row: Order) -> Answer | None:
         product = registry.product_of(row)
         if product.queried_first and queries.query(row):
             row.refresh_from_db()
             if self.verdict(row, operation) is not None:
                 return None
-        return product.reverse(client, operation.fields)
+        answer: Answer = product.reverse(client, operation.fields)
+        return answer
 
-    def answered(self, row, fact, operation):
+    def answered(self, row: Order, fact: Fact, operation: Operation) -> Applied:
         if fact.data:  # 202: it is being looked at; only an empty answer means done
             return Applied(Outcome.REFUSED, row, "not reversed yet")
         return move(row, registry.product_of(row).reversed_to, fact, {}, note="reversed")
 
-    def refused(self, row, error, operation):
+    def refused(self, row: Order, error: WxPayError, operation: Operation) -> str:
         if error.means("ORDER_NOT_EXIST"):  # it never arrived, and no request of it can be under way any more
             if not row.is_final:
                 move(
@@ -115,7 +126,7 @@ class Reverse(commands.Command):
             return Operation.State.REFUSED
         return Operation.State.PLANNED  # too early, or the payer is at it: not now, but it must end some day
 
-    def verdict(self, row, operation):
+    def verdict(self, row: Order, operation: Operation) -> str | None:
         if row.state in PROVED_DEAD:
             return Operation.State.DONE
         return Operation.State.REFUSED if row.is_paid else None
