@@ -101,7 +101,8 @@ class RetryDeduction(StaffAction):
 
 
 def _later_attempt(row):
-    attempts = Order.objects.filter(mchid=row.mchid, reference=row.reference, attempt__gt=row.attempt)
+    attempts = Order.objects.filter(mchid=row.mchid, sub_mchid=row.sub_mchid, reference=row.reference)
+    attempts = attempts.filter(attempt__gt=row.attempt)
     return attempts.order_by("attempt").first()
 
 

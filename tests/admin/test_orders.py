@@ -122,6 +122,12 @@ def test_a_dead_deduction_is_charged_again_once(wxpay_sandbox, agent):
     assert "It was tried again already" in agent.get("order_retry", order.pk).text
 
 
+def test_a_charge_that_another_sub_merchant_calls_the_same_is_no_later_attempt(wxpay_sandbox, agent):
+    make_order(sub_mchid="1900000202", reference="membership-42", attempt=2)
+    order = make_order(sub_mchid="1900000201", reference="membership-42", state="CLOSED")
+    assert "It was tried again already" not in agent.get("order_retry", order.pk).text
+
+
 def test_an_order_of_an_ended_contract_is_not_charged_again(wxpay_sandbox, agent):
     order = make_order(state="CLOSED", contract=make_contract(state="TERMINATED"))
     assert "it cannot be charged" in agent.get("order_retry", order.pk).text
