@@ -11,7 +11,7 @@ from ..services import contracts
 from . import amounts, outcomes
 from .actions import DONE_BEFORE, StaffAction
 from .base import badge, link_to, masked, shortened
-from .filters import MerchantFilter
+from .filters import MerchantFilter, month
 from .objects import ObjectAdmin, Part
 from .outcomes import Done
 from .queries import Query
@@ -113,9 +113,8 @@ class ContractAdmin(ObjectAdmin):
         "plan_id",
         "created_at",
     ]
-    list_filter = ["state", "channel", MerchantFilter, "created_at"]
+    list_filter = ["state", "channel", MerchantFilter, "created_at", month("created_at")]
     list_select_related = ["user"]
-    date_hierarchy = "created_at"
     search_help_text = _("Whole values: out_contract_code, contract_id, reference, openid or user name.")
     fieldsets = [
         (

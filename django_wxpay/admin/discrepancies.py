@@ -13,7 +13,7 @@ from ..models import Discrepancy
 from . import dashboard
 from .actions import StaffAction, StaffActionsAdmin
 from .base import AboutObjectAdmin, badge, shortened
-from .filters import MerchantFilter
+from .filters import AboutFilter, MerchantFilter
 from .outcomes import Done
 
 State = Discrepancy.State
@@ -101,7 +101,7 @@ class DiscrepancyAdmin(AboutObjectAdmin, StaffActionsAdmin):
     actions = ["resolve_selected", "ignore_selected"]
     about_field = "about"
     list_display = ["kind", "about_link", "number_shown", "state_badge", "seen", "created_at", "resolved_by"]
-    list_filter = ["state", "kind", "about", MerchantFilter]
+    list_filter = ["state", "kind", AboutFilter, MerchantFilter]
     list_select_related = ["resolved_by"]
     search_fields = ["number__exact"]
     search_help_text = _("A number of the contract, order or refund.")

@@ -1,11 +1,14 @@
 """Filters of the lists that cost no look through a whole table."""
 
-from datetime import date
+from datetime import date, datetime, time
 
 from django.contrib import admin
+from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
+from ..models import SUBJECTS, Bill, MerchantState, Notification, Operation, WireObject
 from ..services import bills
 
 MONTHS = 36
@@ -24,6 +27,29 @@ class MerchantFilter(admin.SimpleListFilter):
 
     def queryset(self, request, queryset):
         return queryset.filter(merchant=self.value()) if self.value() else queryset
+
+
+class SubjectFilter(admin.SimpleListFilter):
+    """What a row is about; Django would look for the words in the whole table."""
+
+    title = _("subject")
+    parameter_name = "subject"
+    models = {word: model for word, model in SUBJECTS.items() if issubclass(model, WireObject)}
+
+    def lookups(self, request, model_admin):
+        return [(word, model._meta.verbose_name) for word, model in self.models.items()]
+
+    def queryset(self, request, queryset):
+        return queryset.filter(**{self.parameter_name: self.value()}) if self.value() else queryset
+
+
+class AboutFilter(SubjectFilter):
+    """The same for discrepancies, which may be about more."""
+
+    parameter_name = "about"
+    models = SubjectFilter.models | {
+        "bill": Bill, "merchant": MerchantState, "notification": Notification, "operation": Operation,
+    }  # fmt: skip
 
 
 class AttentionFilter(admin.SimpleListFilter):
@@ -47,7 +73,7 @@ def attention(**finders):
 
 
 class MonthFilter(admin.SimpleListFilter):
-    """The last three years' months of a day's field; Django's own drill-down looks through the whole table."""
+    """The last three years' months of a day or a time; Django's own drill-down looks through the whole table."""
 
     title = _("month")
     parameter_name = "month"
@@ -65,6 +91,8 @@ class MonthFilter(admin.SimpleListFilter):
         except ValueError:
             return queryset
         ends = date(begins.year + begins.month // 12, begins.month % 12 + 1, 1)
+        if isinstance(queryset.model._meta.get_field(self.field), models.DateTimeField):
+            begins, ends = (timezone.make_aware(datetime.combine(day, time.min)) for day in (begins, ends))
         return queryset.filter(**{f"{self.field}__gte": begins, f"{self.field}__lt": ends})
 
 

@@ -13,7 +13,7 @@ from ..models import SUBJECTS, Notification
 from ..services import attention, notifications
 from .actions import StaffAction, StaffActionsAdmin
 from .base import badge, change_url, shortened
-from .filters import MerchantFilter
+from .filters import MerchantFilter, SubjectFilter
 from .filters import attention as attention_filter
 from .outcomes import Done
 
@@ -81,10 +81,10 @@ class NotificationAdmin(StaffActionsAdmin):
         ),
         "state",
         "outcome",
-        "subject",
+        SubjectFilter,
         MerchantFilter,
+        "received_at",
     ]
-    date_hierarchy = "received_at"
     search_fields = ["event_id__exact", "number__exact"]
     search_help_text = _("Whole values: an event id, or the merchant’s number of the contract, order or refund.")
     fieldsets = [

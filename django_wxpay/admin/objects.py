@@ -15,6 +15,8 @@ class Part(NamedTuple):
 
 
 class ObjectAdmin(StaffActionsAdmin):
+    ordering = ["-created_at", "-pk"]  # by the index that also serves a day, a month or one state of them
+
     def summary(self, row):
         """What one wants to know first: [Part]."""
         return []

@@ -8,7 +8,7 @@ from . import amounts
 from .base import badge, link_to, shortened
 from .deductions import CloseOrder, RetryDeduction
 from .facts import of_order, state_label
-from .filters import MerchantFilter
+from .filters import MerchantFilter, month
 from .objects import ObjectAdmin, Part
 from .queries import Query
 from .refunds import RefundOrder
@@ -37,9 +37,8 @@ class OrderAdmin(ObjectAdmin):
     staff_actions = (REFUND, QUERY, CLOSE, RETRY)
     actions = ["refund_selected", "query_selected"]
     list_display = ["number_shown", "state_badge", "amount", "refunded", "description", "user", "created_at"]
-    list_filter = ["state", "product", MerchantFilter, "created_at"]
+    list_filter = ["state", "product", MerchantFilter, "created_at", month("created_at")]
     list_select_related = ["user"]
-    date_hierarchy = "created_at"
     search_help_text = _("Whole values: out_trade_no, transaction_id, reference or user name.")
     fieldsets = [
         (

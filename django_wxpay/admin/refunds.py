@@ -16,7 +16,7 @@ from . import amounts, outcomes
 from .actions import DONE_BEFORE, StaffAction
 from .base import badge, link_to, shortened
 from .facts import of_order, of_refund
-from .filters import MerchantFilter
+from .filters import MerchantFilter, month
 from .filters import attention as attention_filter
 from .objects import ObjectAdmin, Part
 from .operations import ReasonForm
@@ -261,9 +261,9 @@ class RefundAdmin(ObjectAdmin):
         "foreign",
         MerchantFilter,
         "created_at",
+        month("created_at"),
     ]
     list_select_related = ["order"]
-    date_hierarchy = "created_at"
     search_fields = [
         f"{name}__exact"
         for name in ("out_refund_no", "refund_id", "reference", "order__out_trade_no", "order__transaction_id")

@@ -16,6 +16,7 @@ from . import failures, queue, registry, transactions
 
 logger = logging.getLogger(__name__)
 SOON = timedelta(seconds=1)
+TURNS = ("delivered_at", "deliver_after", "pk")  # as their index: PostgreSQL does not see that the first is the same
 ALL_SIGNALS = [value for value in vars(signals).values() if isinstance(value, signals.RowSignal)]
 
 
@@ -67,7 +68,7 @@ def _deliver_next(**only: Any) -> bool | None:
     failing = None
     try:
         with transactions.atomic(durable=True):
-            turn = Transition.objects.due().filter(**only).order_by("deliver_after", "pk")
+            turn = Transition.objects.due().filter(**only).order_by(*TURNS)
             failing = transition = turn.select_for_update(skip_locked=True).first()
             if transition is None:
                 return None

@@ -1,6 +1,6 @@
 """What migrations of ours do on tables that may be large."""
 
-from django.db.migrations.operations import AddConstraint, AddIndex
+from django.db.migrations.operations import AddConstraint, AddIndex, AlterField, RemoveIndex
 
 
 class AddIndexGently(AddIndex):
@@ -41,3 +41,51 @@ class AddUniqueGently(AddConstraint):
         columns = ", ".join(quote(model._meta.get_field(field).column) for field in self.constraint.fields)
         schema_editor.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns})")
         schema_editor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
+
+
+class RemoveIndexGently(RemoveIndex):
+    """Remove an index without waiting for whoever reads the table, and having all others wait behind that."""
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        if schema_editor.connection.vendor != "postgresql":
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+            return
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            index = from_state.models[app_label, self.model_name_lower].get_index_by_name(self.name)
+            schema_editor.remove_index(model, index, concurrently=True)
+
+    def database_backwards(self, app_label, schema_editor, from_state, to_state):
+        if schema_editor.connection.vendor != "postgresql":
+            super().database_backwards(app_label, schema_editor, from_state, to_state)
+            return
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            index = to_state.models[app_label, self.model_name_lower].get_index_by_name(self.name)
+            schema_editor.add_index(model, index, concurrently=True)
+
+
+class DropFieldIndexGently(AlterField):
+    """Take the index of its own (`db_index`) from a field, and touch nothing else.
+
+    Django would check a foreign key against all rows again, and on SQLite write the whole table anew.
+    """
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        column, named = model._meta.get_field(self.name).column, {index.name for index in model._meta.indexes}
+        for name in schema_editor._constraint_names(model, [column], index=True, unique=False, exclude=named):
+            schema_editor.execute(schema_editor._delete_index_sql(model, name, **_gently(schema_editor)))
+
+    def database_backwards(self, app_label, schema_editor, from_state, to_state):
+        model = to_state.apps.get_model(app_label, self.model_name)
+        field = model._meta.get_field(self.name)
+        allowed = self.allow_migrate_model(schema_editor.connection.alias, model)
+        if allowed and schema_editor._field_should_be_indexed(model, field):
+            schema_editor.execute(schema_editor._create_index_sql(model, fields=[field], **_gently(schema_editor)))
+
+
+def _gently(schema_editor):
+    return {"concurrently": True} if schema_editor.connection.vendor == "postgresql" else {}

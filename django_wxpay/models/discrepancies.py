@@ -57,7 +57,10 @@ class Discrepancy(Remembered):
         verbose_name = _("discrepancy")
         verbose_name_plural = _("discrepancies")
         ordering = ["-pk"]
-        indexes = [models.Index(fields=["about", "object_id"], name="wxpay_discrepancy_object")]
+        indexes = [
+            models.Index(fields=["about", "object_id"], name="wxpay_discrepancy_object"),
+            models.Index(fields=["state", "-id"], name="wxpay_discrepancy_state"),  # a list of one state
+        ]
         permissions = [("resolve_discrepancy", _("Can resolve discrepancies"))]
 
     def __str__(self) -> str:

@@ -49,7 +49,7 @@ class Notification(Remembered):
     attempts = models.PositiveIntegerField(_("times received or tried"), default=1)
     body = models.BinaryField(_("body as received"))
     headers = models.JSONField(_("headers as received"), default=dict)
-    received_at = models.DateTimeField(_("received"), default=timezone.now, db_index=True)
+    received_at = models.DateTimeField(_("received"), default=timezone.now)
     processed_at = models.DateTimeField(_("processed"), null=True, blank=True)
     next_try_at = models.DateTimeField(_("next try"), null=True, blank=True)
 
@@ -63,6 +63,7 @@ class Notification(Remembered):
         indexes = [
             models.Index(fields=["subject", "number"], name="wxpay_notification_number"),
             models.Index(fields=["state", "next_try_at"], name="wxpay_notification_state"),  # what waits or failed
+            models.Index(fields=["state", "received_at"], name="wxpay_notification_received"),  # what is old
         ]
         permissions = [("retry_notification", _("Can process notifications again"))]
 

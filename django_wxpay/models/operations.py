@@ -26,6 +26,7 @@ class Action(models.TextChoices):
 
 class OperationQuerySet(TrueQuerySet["Operation"]):
     def of(self, row: Any) -> Self:
+        """All of a row, by the index of the unique reference."""
         return self.filter(subject=row.subject, object_id=row.pk)
 
     def open(self) -> Self:
@@ -94,7 +95,7 @@ class Operation(Remembered):
         verbose_name = _("operation")
         verbose_name_plural = _("operations")
         ordering = ["-pk"]
-        indexes = [models.Index(fields=["subject", "object_id"], name="wxpay_operation_object")]
+        indexes = [models.Index(fields=["state", "-id"], name="wxpay_operation_state")]  # a list of one state
         constraints = [
             models.UniqueConstraint(
                 fields=["subject", "object_id", "action", "reference"], name="wxpay_operation_reference"

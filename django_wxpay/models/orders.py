@@ -132,7 +132,7 @@ class Order(WireObject):
         indexes = [
             models.Index(fields=["mchid", "success_time"], name="wxpay_order_success"),  # a day's business
             models.Index(fields=["close_after"], name="wxpay_order_close_after"),
-            models.Index(fields=["state", "created_at"], name="wxpay_order_state"),  # what is open, the oldest first
+            models.Index(fields=["state", "created_at"], name="wxpay_order_state"),  # what is open; lists of a state
         ]
         permissions = [
             ("refund_order", _("Can refund orders")),

@@ -63,8 +63,8 @@ class Refund(WireObject):
 
     state: Text = models.CharField(_("status"), max_length=32, choices=State.choices, default=State.CREATED)
     order_id: int
-    order: models.ForeignKey[Order, Order] = models.ForeignKey(
-        "django_wxpay.Order", verbose_name=_("order"), on_delete=models.PROTECT, related_name="refunds"
+    order: models.ForeignKey[Order, Order] = models.ForeignKey(  # found by the index of the unique reference
+        "django_wxpay.Order", verbose_name=_("order"), on_delete=models.PROTECT, related_name="refunds", db_index=False
     )
     reference: TextOrNone = models.CharField(
         _("reference"),
@@ -112,7 +112,7 @@ class Refund(WireObject):
         ]
         indexes = [
             models.Index(fields=["mchid", "success_time"], name="wxpay_refund_success"),  # a day's business
-            models.Index(fields=["state", "created_at"], name="wxpay_refund_state"),  # what is open, the oldest first
+            models.Index(fields=["state", "created_at"], name="wxpay_refund_state"),  # what is open; lists of a state
         ]
         permissions = [("query_refund", _("Can query refunds")), ("give_up_refund", _("Can give up refunds"))]
 

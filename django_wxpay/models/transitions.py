@@ -56,9 +56,7 @@ class Transition(Remembered):
     )  # fmt: skip
     created_at: Time = models.DateTimeField(_("recorded"), default=timezone.now)
     delivered_at: TimeOrNone = models.DateTimeField(_("delivered"), null=True, blank=True)
-    deliver_after: TimeOrNone = models.DateTimeField(
-        _("next delivery"), null=True, blank=True, default=timezone.now, db_index=True
-    )
+    deliver_after: TimeOrNone = models.DateTimeField(_("next delivery"), null=True, blank=True, default=timezone.now)
     delivery_attempts: Whole = models.PositiveSmallIntegerField(_("delivery attempts"), default=0)
     delivery_error: Text = models.CharField(_("delivery error"), max_length=512, blank=True, default="")
 
@@ -70,7 +68,8 @@ class Transition(Remembered):
         ordering = ["-pk"]
         indexes = [
             models.Index(fields=["subject", "object_id"], name="wxpay_transition_object"),
-            models.Index(fields=["delivered_at"], name="wxpay_transition_delivered"),  # what is not, parked or lost
+            # What is due, in its order, and what is parked: all that is undelivered stands together.
+            models.Index(fields=["delivered_at", "deliver_after"], name="wxpay_transition_delivery"),
         ]
         permissions = [("deliver_transition", _("Can deliver transitions again"))]
 

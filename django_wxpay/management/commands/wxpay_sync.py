@@ -1,5 +1,6 @@
 from django.core.management.base import BaseCommand, CommandError
 
+from ... import conf
 from ...client.errors import WxPayError
 from ...models import Contract, Order, Refund
 from ...services import contracts, orders, refunds
@@ -20,7 +21,8 @@ class Command(BaseCommand):
 
     def handle(self, *args, subject, number, **options):
         model, name, sync = SUBJECTS[subject]
-        rows = list(model.objects.filter(**{name: number}))
+        mchids = {conf.merchant(alias).mchid for alias in conf.aliases()}
+        rows = list(model.objects.filter(**{"mchid__in": mchids, name: number}))
         if not rows:
             raise CommandError(f"There is no {subject} with {name} {number}.")
         for row in rows:  # one for each merchant that used the number
