@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
@@ -28,7 +28,7 @@ DAILY = timedelta(days=1)
 DOUBTED_FOR = timedelta(days=7)  # then a doubt about a final state is a person's
 LEASE = timedelta(minutes=2)
 AT_ONCE = 20  # rows are claimed so many at a time: what a batch does not get to is soon another's
-Rows = WireObjectQuerySet
+Rows: TypeAlias = WireObjectQuerySet[Any]
 Row = TypeVar("Row", bound=WireObject)
 
 
@@ -36,7 +36,7 @@ def next_poll_at(row: WireObject, state: str, source: str) -> datetime | None:
     """When a row of that state, learned from that source, is asked about again; None for never."""
     now = timezone.now()
     if state not in row.FINAL:
-        pause = registry.product_of(row).pause(row, state)
+        pause: timedelta = registry.product_of(row).pause(row, state)
         return now + (max(pause, DAILY) if state == row.state and is_overdue(row) else pause)
     needs_proof = source not in (Source.QUERY, Source.CLOCK) and state in registry.subject_of(row).confirmed
     return now + CONFIRM_AFTER if needs_proof else None
@@ -53,7 +53,8 @@ def growing(setting: str) -> Callable[[Any, str], timedelta]:
 
     def pause(row: Any, state: str) -> timedelta:
         first = timedelta(seconds=conf.setting(setting))
-        return min(max((timezone.now() - row.created_at) / 2, first), LONGEST)
+        age: timedelta = timezone.now() - row.created_at
+        return min(max(age / 2, first), LONGEST)
 
     return pause
 

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from django.dispatch import Signal
 from django.utils import timezone
 
 from .. import conf, signals
@@ -120,7 +121,7 @@ def _send(transition: Transition) -> None:
             signal.send(sender=type(row), row=row, transition=transition)
 
 
-def _named_signal(transition: Transition) -> signals.Signal | None:
+def _named_signal(transition: Transition) -> Signal | None:
     if transition.subject == Discrepancy.subject:
         return None if transition.from_state else signals.discrepancy_found
     return registry.SUBJECT[transition.subject].signal(transition.from_state, transition.to_state)

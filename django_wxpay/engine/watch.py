@@ -6,7 +6,7 @@ Whatever brought them there: a bug, a crash, a hand in the database. No state is
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from typing import Any
 
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
@@ -59,7 +59,7 @@ def tell(limit: int = AT_ONCE) -> int:
             about=subject.name, object_id=OuterRef("pk"), kind=Discrepancy.Kind.STUCK,
             created_at__gte=OuterRef("state_at"),
         )  # fmt: skip
-        rows = cast(Any, subject.model.objects).filter(~Exists(told))
+        rows = subject.model.objects.filter(~Exists(told))
         for state, patience in subject.patience.items():
             late = now - patience
             stuck = rows.filter(state=state, created_at__lte=late, state_at__lte=late)

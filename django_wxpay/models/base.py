@@ -98,6 +98,7 @@ class WireObject(Remembered):
     sub_mchid: Text = models.CharField(_("sub_mchid"), max_length=32, blank=True, default="")
     appid: Text = models.CharField(_("appid"), max_length=32, help_text=_("appid or sp_appid."))
     sub_appid: Text = models.CharField(_("sub_appid"), max_length=32, blank=True, default="")
+    state: Text = models.CharField(_("state"), max_length=32)  # each subject has its own choices
     state_at: Time = models.DateTimeField(_("in this state since"), default=timezone.now)
     synced_at: TimeOrNone = models.DateTimeField(_("confirmed with WeChat Pay"), null=True, blank=True)
     asked_at: TimeOrNone = models.DateTimeField(
@@ -113,7 +114,6 @@ class WireObject(Remembered):
 
     subject: ClassVar[str]  # the short word that names this kind of object everywhere
     State: ClassVar[type[models.TextChoices]]
-    state: Text
     MOVES: ClassVar[Mapping[Any, frozenset[str]]]  # state -> states that may follow
     FINAL: ClassVar[frozenset[str]]
     OURS: ClassVar[frozenset[str]]  # states that WeChat Pay has no word for: no message may bring them

@@ -222,7 +222,8 @@ def adopt(
         applied = apply_contract(fact)
         if known is None and applied.outcome != Outcome.APPLIED:
             raise NotAllowedNow(f"Contract {out_contract_code} at WeChat Pay {applied.why}: it was not adopted.")
-        return applied.row
+        adopted: Contract = applied.row
+        return adopted
 
     try:
         return transactions.run(work)

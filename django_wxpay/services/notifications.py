@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db import IntegrityError, OperationalError
 from django.db.models import F
@@ -107,7 +107,7 @@ def _tell_unopened(merchant: conf.Merchant, error: WxPayError) -> None:
     message, so a stranger could fill the table with them.
     """
 
-    def work():
+    def work() -> None:
         state, _ = MerchantState.objects.get_or_create(mchid=merchant.mchid, defaults={"merchant": merchant.alias})
         if not discrepancies.is_open(Discrepancy.Kind.UNREADABLE, state, about="merchant"):
             discrepancies.record(Discrepancy.Kind.UNREADABLE, state, theirs=str(error), about="merchant")
@@ -205,9 +205,9 @@ def _repeat(notification: Notification, fact: Fact | None) -> Notification:
     same = Notification.objects.filter(mchid=notification.mchid, event_id=notification.event_id)
     logger.info("notification %s type=%s repeated", notification.event_id, notification.event_type)
     if same.exclude(state=State.FAILED).update(attempts=F("attempts") + 1):
-        return SimpleLazyObject(same.get)  # WeChat Pay does not look at it: read when somebody does
+        return cast(Notification, SimpleLazyObject(same.get))  # WeChat Pay does not look at it: read when somebody does
 
-    def work():
+    def work() -> Notification:
         row = same.select_for_update().get()
         if row.state == State.FAILED:
             _process(row, fact)
@@ -221,7 +221,7 @@ def _repeat(notification: Notification, fact: Fact | None) -> Notification:
 def _keep_failed(notification: Notification, error: Exception) -> None:
     """Keep it as FAILED, in a transaction of its own: what it did was rolled back."""
 
-    def work():
+    def work() -> None:
         row, created = Notification.objects.get_or_create(
             mchid=notification.mchid,
             event_id=notification.event_id,
@@ -273,7 +273,7 @@ def retry(notification: Notification) -> Notification:
     was deleted meanwhile.
     """
 
-    def work():
+    def work() -> Notification | None:
         row = Notification.objects.select_for_update().filter(pk=notification.pk).first()
         if row is not None and row.state != State.PROCESSED:
             merchant = remote.merchant_of(row)

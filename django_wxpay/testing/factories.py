@@ -1,6 +1,9 @@
 """Rows made directly, in any state, without WeChat Pay. For rows that went all the way see `WxpaySandbox`."""
 
+from __future__ import annotations
+
 from datetime import timedelta
+from typing import Any
 
 from django.utils import timezone
 
@@ -9,7 +12,7 @@ from ..engine.numbers import new_number
 from ..models import Contract, Order, Refund
 
 
-def _merchant(alias):
+def _merchant(alias: str) -> dict[str, Any]:
     merchant = conf.merchant(alias)
     return {
         "merchant": merchant.alias,
@@ -20,9 +23,9 @@ def _merchant(alias):
     }
 
 
-def make_contract(*, merchant="default", state="SIGNED", **values):
+def make_contract(*, merchant: str = "default", state: str = "SIGNED", **values: Any) -> Contract:
     """A contract; SIGNED unless told otherwise."""
-    known = {
+    known: dict[str, Any] = {
         "out_contract_code": new_number(),
         "plan_id": 12345,
         "openid": "o-synthetic-0001",
@@ -36,9 +39,9 @@ def make_contract(*, merchant="default", state="SIGNED", **values):
     return Contract.objects.create(**_merchant(merchant) | known | {"state": state} | values)
 
 
-def make_order(*, merchant="default", state="SUCCESS", **values):
+def make_order(*, merchant: str = "default", state: str = "SUCCESS", **values: Any) -> Order:
     """An order; a paid deduction of 38.00 HKD unless told otherwise."""
-    known = {
+    known: dict[str, Any] = {
         "product": Order.Product.PAPAY,
         "reference": new_number(),
         "out_trade_no": new_number(),
@@ -53,7 +56,7 @@ def make_order(*, merchant="default", state="SUCCESS", **values):
     return Order.objects.create(**_merchant(merchant) | known | {"state": state} | values)
 
 
-def make_refund(*, order=None, state="PROCESSING", amount=1000, **values):
+def make_refund(*, order: Order | None = None, state: str = "PROCESSING", amount: int = 1000, **values: Any) -> Refund:
     """A refund of an order, reserved on it as a real one would be."""
     order = order or make_order()
     own = {name: getattr(order, name) for name in ("merchant", "mchid", "sub_mchid", "appid", "sub_appid")}

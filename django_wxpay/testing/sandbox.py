@@ -1,8 +1,10 @@
 """The emulator behind the client, in process, with the shop's own URLs behind the emulator."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -13,16 +15,17 @@ from django.urls import reverse
 from .. import conf
 from ..engine import transitions
 from ..models import Contract, Order, Refund
-from ..sandbox import create_app
+from ..sandbox import Sandbox, create_app
 from ..sandbox.transport import WSGIAdapter
 from ..services import contracts, orders, refunds
 
 SHOP = "https://shop.example"
 ALIASES = ("default", "institution")
+Row = TypeVar("Row", Contract, Order, Refund)
 
 
 @contextmanager
-def running_sandbox(**options):
+def running_sandbox(**options: Any) -> Iterator[WxpaySandbox]:
     """WeChat Pay in process for the length of the block; `options` go to `django_wxpay.sandbox.create_app`.
 
     `settings.WXPAY` has two merchants meanwhile: `default` (direct) and `institution`; its other values stay.
@@ -43,15 +46,15 @@ class WxpaySandbox:
     `delivers` is False: then `deliver()` does it when the test wants it.
     """
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         self.app = create_app(sender=self._post, **options)
-        self.wechat = self.app.sandbox
+        self.wechat: Sandbox = self.app.sandbox  # type: ignore[attr-defined]
         self.delivers = True
         self.transport = WSGIAdapter(self.app)
         self.browserless = BrowserlessClient(raise_request_exception=False)
         self._names = 0
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """`settings.WXPAY` as it is, with this sandbox's merchants in it."""
         known = self.wechat.merchant
         common = {
@@ -76,36 +79,36 @@ class WxpaySandbox:
 
     # What users and time do
 
-    def sign(self, contract):
+    def sign(self, contract: Contract) -> Contract:
         """The user agrees on the phone. Returns the refreshed contract."""
         self.wechat.contracts.sign(contract.session_id or contract.out_contract_code)
         return self._after(contract)
 
-    def terminate(self, contract):
+    def terminate(self, contract: Contract) -> Contract:
         """The user ends the contract inside WeChat. Returns the refreshed contract."""
-        self.wechat.contracts.terminate_by_user(contract.contract_id)
+        self.wechat.contracts.terminate_by_user(contract.contract_id or "")
         return self._after(contract)
 
-    def refund_elsewhere(self, order, amount):
+    def refund_elsewhere(self, order: Order, amount: int) -> dict[str, Any]:
         """Somebody refunds in the merchant platform; we are notified once it is done."""
         notify_url = conf.merchant(order.merchant).notify_url
-        return self.wechat.refunds.make_elsewhere(order.out_trade_no, amount, notify_url=notify_url)
+        return self.wechat.refunds.make_elsewhere(order.out_trade_no or "", amount, notify_url=notify_url)
 
-    def advance(self, seconds):
+    def advance(self, seconds: float) -> None:
         """WeChat Pay's clock moves on: refunds finish, notifications are repeated. Ours stays."""
         self.wechat.advance(seconds)
-        self._after()
+        self._deliver()
 
-    def deliver(self):
+    def deliver(self) -> None:
         """Send WeChat Pay's notifications that are due, then tell the shop's receivers."""
         self.wechat.deliver_due()
         transitions.deliver_due()
 
-    def fault(self, kind, path="", **order):
+    def fault(self, kind: str, path: str = "", **order: Any) -> dict[str, Any]:
         """The next call of that path suffers; the kinds stand in `django_wxpay.sandbox.engine.faults`."""
         return self.wechat.fault(kind, path, **order)
 
-    def notification_fault(self, kind, event_type="", **order):
+    def notification_fault(self, kind: str, event_type: str = "", **order: Any) -> dict[str, Any]:
         """The next notification suffers; the kinds stand in `django_wxpay.sandbox.engine.faults`."""
         return self.wechat.notification_fault(kind, event_type, **order)
 
@@ -121,8 +124,8 @@ class WxpaySandbox:
         if isinstance(row, Contract):
             return self.wechat.contracts.payload(self.wechat.contracts.get(row.out_contract_code))
         if isinstance(row, Order):
-            return self.wechat.orders.shown(self.wechat.orders.get(row.out_trade_no))
-        return self.wechat.refunds.payload(self.wechat.refunds.get(row.out_refund_no))
+            return self.wechat.orders.shown(self.wechat.orders.get(row.out_trade_no or ""))
+        return self.wechat.refunds.payload(self.wechat.refunds.get(row.out_refund_no or ""))
 
     def notify(
         self, event_type: str, content: dict[str, Any] | str, *, merchant: str = "default", **order: Any
@@ -136,43 +139,49 @@ class WxpaySandbox:
         row = self.wechat.notify(event_type, content, url=known.notify_url, mchid=known.mchid, **order)
         if self.delivers:
             transitions.deliver_due()
-        return row["attempts"][-1]
+        last: dict[str, Any] = row["attempts"][-1]
+        return last
 
     @property
-    def calls(self):
+    def calls(self) -> list[tuple[str, str]]:
         """What was called, oldest first: [(method, path without query)]."""
         rows = self.wechat.store.all("SELECT method, target FROM calls ORDER BY seq")
         return [(row["method"], row["target"].partition("?")[0]) for row in rows]
 
     # Rows that really went all the way
 
-    def signed_contract(self, **asked):
+    def signed_contract(self, **asked: Any) -> Contract:
         """A contract that its user signed."""
         self._names += 1
-        asked = {"plan_id": 12345, "user_display_name": "Li M.", "openid": f"o-user-{self._names}"} | asked
-        return self.sign(contracts.sign(**asked))
+        usual: dict[str, Any] = {"plan_id": 12345, "user_display_name": "Li M.", "openid": f"o-user-{self._names}"}
+        return self.sign(contracts.sign(**usual | asked))
 
-    def paid_order(self, contract=None, **asked):
+    def paid_order(self, contract: Contract | None = None, **asked: Any) -> Order:
         """An order that was charged to a signed contract."""
         self._names += 1
-        asked = {
-            "amount": 3800, "currency": "HKD", "description": "March plan", "reference": f"charge-{self._names}",
-        } | asked  # fmt: skip
-        return self._after(orders.deduct(contract or self.signed_contract(), **asked))
+        usual: dict[str, Any] = {
+            "amount": 3800,
+            "currency": "HKD",
+            "description": "March plan",
+            "reference": f"charge-{self._names}",
+        }
+        return self._after(orders.deduct(contract or self.signed_contract(), **usual | asked))
 
-    def refund(self, order, amount, **asked):
+    def refund(self, order: Order, amount: int, **asked: Any) -> Refund:
         """A refund that was asked for and accepted."""
         self._names += 1
         return self._after(refunds.create(order, amount=amount, **{"reference": f"return-{self._names}"} | asked))
 
-    def _after(self, row=None):
+    def _deliver(self) -> None:
         if self.delivers:
             self.deliver()
-        if row is not None:
-            row.refresh_from_db()
+
+    def _after(self, row: Row) -> Row:
+        self._deliver()
+        row.refresh_from_db()
         return row
 
-    def _post(self, url, headers, body):
+    def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         answer = self.browserless.generic(
             "POST", urlsplit(url).path, body, headers.get("Content-Type", "application/json"), headers=headers
         )

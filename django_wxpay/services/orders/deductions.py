@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db import IntegrityError
 from django.utils import timezone
@@ -215,7 +215,7 @@ class Deduct(Charge):
 
     def refused(self, row: Order, error: WxPayError, operation: Operation) -> str:
         if error.means(*CONTRACT_GONE):
-            transactions.on_commit(lambda: polling.plan_query(row.contract))
+            transactions.on_commit(lambda: polling.plan_query(cast(Contract, row.contract)))
         return super().refused(row, error, operation)
 
 

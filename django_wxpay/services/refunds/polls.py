@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import partial
 
 from django.utils import timezone
 
@@ -46,7 +47,7 @@ def sync_all(order: Order) -> list[Refund]:
                 fact = Fact(
                     merchant, payload, Source.QUERY, text=json.dumps(payload, ensure_ascii=False), begun_at=begun_at
                 )
-                transactions.run(lambda fact=fact: apply_refund(fact))
+                transactions.run(partial(apply_refund, fact))
         except NotFound:
             pass
     return list(order.refunds.all())
