@@ -6,7 +6,7 @@ from django.db.migrations.operations import AddConstraint, AddIndex, AlterField,
 class AddIndexGently(AddIndex):
     """Add an index while others go on writing: PostgreSQL would keep them waiting until it is built.
 
-    Its migration is `atomic = False`, and has nothing else in it. MariaDB and MySQL build indexes so by themselves.
+    Its migration is `atomic = False`, and has nothing else in it; should it be interrupted, it is run again. MariaDB and MySQL build indexes so by themselves.
     """
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
@@ -15,6 +15,7 @@ class AddIndexGently(AddIndex):
             return
         model = to_state.apps.get_model(app_label, self.model_name)
         if self.allow_migrate_model(schema_editor.connection.alias, model):
+            schema_editor.remove_index(model, self.index, concurrently=True)  # what was left when it was interrupted
             schema_editor.add_index(model, self.index, concurrently=True)
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
