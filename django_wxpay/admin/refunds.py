@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext
@@ -25,7 +26,7 @@ from .queries import Query
 
 DEFAULT_SOURCE = _("WeChat Pay’s default (unsettled funds)")
 SHOWN = 5
-MAY_BE_TAKEN = _("WeChat Pay may have taken it: wait until its outcome is known.")
+MAY_BE_TAKEN = _("WeChat Pay may have taken it: wait until its outcome is known, or end its request by hand.")
 WAITS = _(
     "there is too little money in this purse. WeChat Pay has taken nothing, and is asked again every hour under the "
     "same number. Do not refund the same again: to take another purse, give this refund up first."
@@ -52,7 +53,7 @@ class WhyForm(forms.Form):
 class RefundForm(WhyForm):
     field_order = ["amount", "reason", "source"]
 
-    def __init__(self, order, data=None):
+    def __init__(self, order: Order, data: Any = None) -> None:
         untouched = not order.refunds.exclude(state__in=Refund.GIVES_BACK).exists()
         super().__init__(data, initial={"amount": order.refundable_amount} if untouched else {})
         self.order = order
@@ -82,14 +83,14 @@ class RefundOrder(StaffAction):
     list_heading = _("Refund these orders, all that remains of each?")
     list_form_class = WhyForm
 
-    def why_not(self, row):
+    def why_not(self, row: Order) -> Any:
         if not row.is_paid:
             return _("The order is not paid: there is nothing to refund.")
         if not row.refundable_amount:
             return _("Nothing remains to refund: all of it is refunded, or being refunded.")
         return ""
 
-    def facts(self, row):
+    def facts(self, row: Order) -> list[tuple[Any, Any]]:
         refunded = amounts.in_words(row.refund_reserved, row.currency)
         remaining = amounts.in_words(row.refundable_amount, row.currency)
         return [
@@ -117,21 +118,21 @@ class RefundOrder(StaffAction):
     def button_for(self, row: Order, asked: dict[str, Any]) -> Any:
         return gettext("Refund %(amount)s") % {"amount": amounts.in_words(asked["amount"], row.currency)}
 
-    def consequences(self, row):
+    def consequences(self, row: Order) -> list[Any]:
         return [
             _("WeChat Pay is asked to send this money back to the payer. It cannot be called back."),
             _("Accepted is not yet refunded: the result comes a little later and shows on the refund’s page."),
             _("Refunds of one order go one at a time, a minute apart; this one waits for its turn by itself."),
         ]
 
-    def form(self, row, data=None):
+    def form(self, row: Order, data: Any = None) -> RefundForm:
         return RefundForm(row, data)
 
-    def perform(self, row, asked, *, reference, by):
+    def perform(self, row: Order, asked: dict[str, Any], *, reference: str, by: Any) -> Done | None:
         refund = refunds.create(row, **asked, reference=reference, by=by)
         return None if refund.operation else DONE_BEFORE
 
-    def result(self, row, reference):
+    def result(self, row: Order, reference: str) -> Done | None:
         refund = Refund.objects.filter(order_id=row.pk, reference=reference).first()
         if refund is None:
             return None
@@ -140,16 +141,16 @@ class RefundOrder(StaffAction):
         report = gettext("Refund of %(amount)s: %(outcome)s") % {"amount": amount, "outcome": words}
         return Done(level, report, refund)
 
-    def list_asked(self, row):
+    def list_asked(self, row: Order) -> dict[str, Any]:
         return {"amount": row.refundable_amount}
 
-    def list_facts(self, row, asked):
+    def list_facts(self, row: Order, asked: dict[str, Any]) -> Any:
         return amounts.in_words(asked["amount"], row.currency)
 
-    def list_total(self, chosen):
+    def list_total(self, chosen: list[tuple[Order, dict[str, Any]]]) -> str:
         return amounts.sums((asked["amount"], row.currency) for row, asked in chosen)
 
-    def plan(self, row, asked, *, reference, by):
+    def plan(self, row: Order, asked: dict[str, Any], *, reference: str, by: Any) -> Done | None:
         refund = refunds.plan_refund(row, **asked, reference=reference, by=by)
         return None if refund.operation else DONE_BEFORE
 
@@ -243,7 +244,7 @@ class QueryRefund(Query):
     def facts(self, row: Refund) -> list[tuple[Any, Any]]:
         return [*of_refund(row), (_("Last confirmed"), row.synced_at)]
 
-    def why_not(self, row):
+    def why_not(self, row: Refund) -> Any:
         return "" if row.out_refund_no else _("It has no out_refund_no to ask by.")
 
 
@@ -292,7 +293,7 @@ class RefundAdmin(ObjectAdmin):
         ),
     ]  # fmt: skip
 
-    def summary(self, row):
+    def summary(self, row: Refund) -> list[Part]:
         return [
             Part(_("State"), badge(row.state, row.get_state_display()), row.state),
             Part(_("Amount"), amounts.in_words(row.amount, row.currency)),
@@ -300,38 +301,39 @@ class RefundAdmin(ObjectAdmin):
         ]
 
     @admin.display(description=_("out_refund_no"), ordering="out_refund_no")
-    def number_shown(self, row):
+    def number_shown(self, row: Refund) -> Any:
         return shortened(row)
 
     @admin.display(description=_("order"))
-    def order_number(self, row):
+    def order_number(self, row: Refund) -> Any:
         return shortened(row.order)
 
     @admin.display(description=_("amount"), ordering="amount")
-    def amount_shown(self, row):
+    def amount_shown(self, row: Refund) -> Any:
         return amounts.in_words(row.amount, row.currency)
 
     @admin.display(description=_("order"))
-    def order_link(self, row):
+    def order_link(self, row: Refund) -> Any:
         return link_to(row.order, site=self.admin_site)
 
     @admin.display(description=_("origin"), ordering="foreign")
-    def origin(self, row):
+    def origin(self, row: Refund) -> Any:
         return _("made elsewhere") if row.foreign else _("asked for here")
 
     @admin.display(description=_("returned to the payer"))
-    def payer_received(self, row):
+    def payer_received(self, row: Refund) -> Any:
         return amounts.in_words(row.payer_refund, row.payer_currency or row.currency) or self.empty_value_display
 
     @admin.display(description=_("promotions"))
-    def promotions(self, row):
+    def promotions(self, row: Refund) -> Any:
         """Each promotion, and what of it this refund takes back."""
         shown = amounts.promotions(row.promotion_detail, row.currency, of="refund_amount")
         return shown or self.empty_value_display
 
     @admin.action(description=_("Query the selected refunds"), permissions=["query"])
-    def query_selected(self, request, queryset):
+    def query_selected(self, request: HttpRequest, queryset: Any) -> Any:
         return self.confirm_selected(request, queryset, QUERY)
 
-    def has_query_permission(self, request):
-        return self.may(request, QUERY.permission)
+    def has_query_permission(self, request: HttpRequest) -> bool:
+        allowed: bool = self.may(request, QUERY.permission)
+        return allowed
