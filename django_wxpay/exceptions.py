@@ -10,7 +10,7 @@ WeChat Pay, unless the class says otherwise.
     │   └── DeductionPending   a deduction of this contract is not finished → wait, or reverse it
     ├── NotAllowedNow          the object's state forbids it
     │   ├── ContractNotSigned, OrderNotPaid, OrderPaid, OrderNotDead
-    │   └── RefundNotPossible → RefundTooLarge
+    │   └── RefundNotPossible → RefundTooLarge, RefundedMeanwhile
     ├── RefundWaits            too little of the merchant's money, asked again by itself → not under another reference
     └── ProcessingFailed       a notification was kept, but could not be processed → tried again
 """
@@ -91,6 +91,10 @@ class RefundTooLarge(RefundNotPossible, ValueError):
             f"A refund of {amount} exceeds what remains of order {order.out_trade_no}: "
             f"{order.refundable_amount} {order.currency} (minor units). Nothing was sent."
         )
+
+
+class RefundedMeanwhile(RefundNotPossible):
+    """What remains refundable is not what the caller has seen: somebody else refunded, or a refund gave back."""
 
 
 class RefundWaits(WxPayError):

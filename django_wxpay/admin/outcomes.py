@@ -26,6 +26,9 @@ REFUSALS = {
     exceptions.OrderNotPaid: _("Only a paid order can be refunded. Nothing was sent."),
     exceptions.OrderPaid: _("The order is paid: it can be refunded, but not closed or tried again. Nothing was sent."),
     exceptions.OrderNotDead: _("The order may still be paid: close it first. Nothing was sent."),
+    exceptions.RefundedMeanwhile: _(
+        "What remains refundable has changed at this moment. Nothing was sent. Look again, then confirm."
+    ),
     exceptions.ReferenceReused: _("This form was used already, with other values. Nothing more was sent."),
 }
 

@@ -129,7 +129,7 @@ class RefundOrder(StaffAction):
         return RefundForm(row, data)
 
     def perform(self, row: Order, asked: dict[str, Any], *, reference: str, by: Any) -> Done | None:
-        refund = refunds.create(row, **asked, reference=reference, by=by)
+        refund = refunds.create(row, **asked, seen_refundable=row.refundable_amount, reference=reference, by=by)
         return None if refund.operation else DONE_BEFORE
 
     def result(self, row: Order, reference: str) -> Done | None:
@@ -151,7 +151,7 @@ class RefundOrder(StaffAction):
         return amounts.sums((asked["amount"], row.currency) for row, asked in chosen)
 
     def plan(self, row: Order, asked: dict[str, Any], *, reference: str, by: Any) -> Done | None:
-        refund = refunds.plan_refund(row, **asked, reference=reference, by=by)
+        refund = refunds.plan_refund(row, **asked, seen_refundable=row.refundable_amount, reference=reference, by=by)
         return None if refund.operation else DONE_BEFORE
 
 

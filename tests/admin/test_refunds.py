@@ -170,6 +170,32 @@ def test_of_two_tabs_the_second_is_told_of_the_first_and_asked_again(wxpay_sandb
 
 
 @pytest.mark.scenario("S62")
+@pytest.mark.real
+def test_two_people_who_confirm_at_the_same_moment_refund_once(wxpay_sandbox, order, staff):
+    permissions = ("view_order", "view_refund", "refund_order")
+    people = [staff(*permissions, name=name) for name in ("ann", "bob", "cat")]
+    tokens = [one.fill("order_refund", order.pk, amount="1.00").token for one in people]
+    pages, ready = [], threading.Barrier(3)
+
+    def confirm(person, token):
+        ready.wait()
+        try:
+            pages.append(person.post("order_refund", order.pk, token=token, amount="1.00", follow=False))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=confirm, args=pair) for pair in zip(people, tokens, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(page.status_code for page in pages) == [200, 200, 302]
+    assert Refund.objects.count() == len(refund_calls(wxpay_sandbox)) == 1
+    for page in pages:
+        assert page.status_code == 302 or "Look again, then confirm." in page.text
+
+
+@pytest.mark.scenario("S62")
 def test_a_refund_that_gave_back_meanwhile_is_told_too(wxpay_sandbox, order, agent):
     refund = make_refund(order=order, amount=100)
     page = agent.fill("order_refund", order.pk, amount="2.00")

@@ -12,6 +12,7 @@ from django_wxpay.exceptions import (
     OperationPending,
     OrderNotPaid,
     ReferenceReused,
+    RefundedMeanwhile,
     RefundNotPossible,
     RefundTooLarge,
     RefundWaits,
@@ -119,6 +120,17 @@ def test_more_than_remains_is_refused(wxpay_sandbox, order):
     with pytest.raises(RefundTooLarge, match="10 HKD"):
         refunds.create(order, amount=11, reference="r-2")
     assert Refund.objects.count() == 1
+
+
+@pytest.mark.scenario("S62")
+def test_a_refund_is_not_made_when_what_remains_is_not_what_was_seen(wxpay_sandbox, order):
+    asked = {"amount": 1000, "seen_refundable": LARGE}
+    first = refunds.create(order, **asked, reference="r-1")
+    with pytest.raises(RefundedMeanwhile, match=f"{LARGE - 1000} remain refundable"):
+        refunds.create(order, **asked, reference="r-2")
+    assert refunds.create(order, **asked, reference="r-1").pk == first.pk  # the same again is the same
+    order.refresh_from_db()
+    assert (Refund.objects.count(), order.refund_reserved) == (1, 1000)
 
 
 @pytest.mark.scenario("S39")

@@ -17,7 +17,15 @@ from ...client.errors import APIError, WxPayError
 from ...engine import commands, operations, references, registry, remote, transactions
 from ...engine.facts import Applied, Fact
 from ...engine.numbers import new_number
-from ...exceptions import NotAllowedNow, OperationPending, OrderNotPaid, RefundNotPossible, RefundTooLarge, RefundWaits
+from ...exceptions import (
+    NotAllowedNow,
+    OperationPending,
+    OrderNotPaid,
+    RefundedMeanwhile,
+    RefundNotPossible,
+    RefundTooLarge,
+    RefundWaits,
+)
 from ...models import Action, Operation, Order, Refund
 from .facts import apply_refund, end, lock
 
@@ -29,17 +37,25 @@ LATER = ("NOT_ENOUGH",)  # of the merchant's own money: the same number again, l
 
 
 def plan_refund(
-    order: Order, *, amount: int, reference: str, reason: str = "", source: str = "", by: Any = None
+    order: Order,
+    *,
+    amount: int,
+    reference: str,
+    reason: str = "",
+    source: str = "",
+    seen_refundable: int | None = None,
+    by: Any = None,
 ) -> Refund:
     """Write down a refund of part or all of an order; `send_operations` asks WeChat Pay for it.
 
     amount: int, minor units, at most `order.refundable_amount`. reference: the shop's own name for this refund, at
     most 64 characters; the same again returns the same row. reason: shown to the payer, at most 80 characters.
-    source: a `Refund.FundSource`, WeChat Pay's default (unsettled funds) when empty.
+    source: a `Refund.FundSource`, WeChat Pay's default (unsettled funds) when empty. seen_refundable: what whoever
+    asks saw of `order.refundable_amount`; when it is another by now, nothing is written down.
 
     Returns the `Refund` (CREATED). Refunds of one order are sent one at a time, a minute apart. Joins the caller's
     transaction; nothing is sent here. Raises InvalidField, OrderNotPaid, RefundTooLarge, RefundNotPossible (the
-    51st, or after 365 days), ReferenceReused.
+    51st, or after 365 days), RefundedMeanwhile, ReferenceReused.
     """
     fields.amount("amount", amount)
     fields.text("reason", reason, 80, required=False)
@@ -52,6 +68,11 @@ def plan_refund(
             if known := _asked_as(locked, reference, wanted):
                 return known
             _refuse_impossible(locked)
+            if seen_refundable not in (None, locked.refundable_amount):
+                raise RefundedMeanwhile(
+                    f"Of order {locked.number} {locked.refundable_amount} remain refundable, not {seen_refundable} any "
+                    f"more ({locked.currency}, minor units). Nothing was sent. Look at its refunds, then ask again."
+                )
             if not locked.reserve_refund(amount):
                 raise RefundTooLarge(locked, amount)
             order.refund_reserved = locked.refund_reserved
