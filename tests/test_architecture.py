@@ -125,6 +125,24 @@ def test_nothing_imports_upwards():
     assert wrong == []
 
 
+def _unannotated(function):
+    of = function.args
+    own = [*of.posonlyargs, *of.args, *of.kwonlyargs, *filter(None, (of.vararg, of.kwarg))]
+    lacking = [one.arg for one in own if one.annotation is None and one.arg not in ("self", "cls")]
+    return lacking + (["return"] if function.returns is None else [])
+
+
+def test_every_function_that_a_shop_or_a_product_builds_on_says_what_it_takes_and_returns():
+    typed = ("checkout", "conf", "engine", "exceptions", "models", "services", "signals", "testing")
+    untyped = [
+        f"{shown(path)}:{node.lineno} {node.name}: {', '.join(lacking)}"
+        for path in sources(*typed)
+        for node in ast.walk(tree(path))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (lacking := _unannotated(node))
+    ]
+    assert untyped == []
+
+
 def test_every_part_of_the_house_has_its_place_in_the_picture():
     assert {part_of(path) for path in sources()} == set(MAY_IMPORT)
 

@@ -34,10 +34,12 @@ class SubjectFilter(admin.SimpleListFilter):
 
     title = _("subject")
     parameter_name = "subject"
-    models = {word: model for word, model in SUBJECTS.items() if issubclass(model, WireObject)}
+    subjects: dict[str, type[models.Model]] = {
+        word: model for word, model in SUBJECTS.items() if issubclass(model, WireObject)
+    }
 
     def lookups(self, request, model_admin):
-        return [(word, model._meta.verbose_name) for word, model in self.models.items()]
+        return [(word, model._meta.verbose_name) for word, model in self.subjects.items()]
 
     def queryset(self, request, queryset):
         return queryset.filter(**{self.parameter_name: self.value()}) if self.value() else queryset
@@ -47,7 +49,7 @@ class AboutFilter(SubjectFilter):
     """The same for discrepancies, which may be about more."""
 
     parameter_name = "about"
-    models = SubjectFilter.models | {
+    subjects = SubjectFilter.subjects | {
         "bill": Bill, "merchant": MerchantState, "notification": Notification, "operation": Operation,
     }  # fmt: skip
 

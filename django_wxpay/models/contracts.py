@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, final
 
 from django.conf import settings
 from django.db import models
@@ -17,6 +17,7 @@ SIGNING_APPID = "wxbd687630cd02ce1d"  # WeChat Pay's own mini program for signin
 SIGNING_PATH = "pages/Oversea/walletSelect?sessionId="
 
 
+@final
 class MiniProgramLaunch(TypedDict):
     """The argument of `wx.navigateToMiniProgram`."""
 
@@ -25,12 +26,14 @@ class MiniProgramLaunch(TypedDict):
     extraData: dict[str, Any]
 
 
+@final
 class AppLaunch(TypedDict):
     """What the Open SDK of an app is handed."""
 
     session_id: str
 
 
+@final
 class PageLaunch(TypedDict):
     """A page to open, or to show as a QR code."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError
 from django.db.models import Max, Q
@@ -17,6 +17,7 @@ from ...client.errors import APIError, WxPayError
 from ...engine import commands, operations, references, registry, remote, transactions
 from ...engine.facts import Applied, Fact
 from ...engine.numbers import new_number
+from ...engine.signatures import takes_what
 from ...exceptions import (
     NotAllowedNow,
     OperationPending,
@@ -28,6 +29,9 @@ from ...exceptions import (
 )
 from ...models import Action, Operation, Order, Refund
 from .facts import apply_refund, end, lock
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
 
 State = Refund.State
 MOST_REFUNDS = 50
@@ -42,9 +46,9 @@ def plan_refund(
     amount: int,
     reference: str,
     reason: str = "",
-    source: str = "",
+    source: Refund.FundSourceWord = "",
     seen_refundable: int | None = None,
-    by: Any = None,
+    by: User | None = None,
 ) -> Refund:
     """Write down a refund of part or all of an order; `send_operations` asks WeChat Pay for it.
 
@@ -61,7 +65,7 @@ def plan_refund(
     fields.text("reason", reason, 80, required=False)
     fields.text("reference", reference, 64)
     fields.choice("source", source, tuple(Refund.FundSource.values), required=False)
-    wanted = {"amount": amount, "reason": reason, "source": source}
+    wanted: dict[str, Any] = {"amount": amount, "reason": reason, "source": source}
     try:
         with transactions.atomic():
             locked = Order.objects.select_for_update().get(pk=order.pk)
@@ -95,6 +99,7 @@ def plan_refund(
         raise
 
 
+@takes_what(plan_refund)
 def create(order: Order, **asked: Any) -> Refund:
     """Ask WeChat Pay to refund, now. Takes what `plan_refund` takes.
 
@@ -117,7 +122,7 @@ def create(order: Order, **asked: Any) -> Refund:
         raise RefundWaits(waiting) from error
 
 
-def give_up(refund: Refund, *, by: Any = None, reason: str = "") -> Refund:
+def give_up(refund: Refund, *, by: User | None = None, reason: str = "") -> Refund:
     """Ask no more for a refund that WeChat Pay has surely not taken, so that it can be asked for otherwise.
 
     For a refund that waits after NOT_ENOUGH, say: give it up, then ask under a new reference with

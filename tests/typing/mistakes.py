@@ -1,0 +1,75 @@
+"""What must be red in a shop's editor. A mark that nothing is found at is an error itself, in both checkers."""
+# fmt: off
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_wxpay import signals
+from django_wxpay.checkout import Checkout, ContractOffer
+from django_wxpay.models import Contract, Order, Refund, Transition
+from django_wxpay.services import contracts, orders, refunds
+from django_wxpay.testing import WxpaySandbox
+
+
+def amounts_and_currencies(contract: Contract, order: Order) -> None:
+    orders.deduct(contract, amount="38.00", currency="HKD", description="March", reference="m-1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    orders.deduct(contract, amount=38.0, currency="HKD", description="March", reference="m-1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    orders.deduct(contract, amount=3800, currency=344, description="March", reference="m-1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    refunds.create(order, amount="10.00", reference="r-1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    order.reserve_refund("10.00")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    order.amount_total = "38.00"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def what_was_left_out(contract: Contract, order: Order) -> None:
+    orders.deduct(contract, amount=3800, currency="HKD", description="March")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    orders.plan_deduction(contract, amount=3800, currency="HKD", description="March")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    orders.deduct(contract, amount=3800, description="March", reference="m-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    refunds.create(order, amount=1000)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    contracts.sign(user_display_name="Li M.")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    orders.pay_by_code(auth_code="130000000000000001", amount=100, currency="HKD", description="Tea")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def words(order: Order) -> None:
+    contracts.sign(plan_id=1, user_display_name="Li M.", channel="mini-program")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ContractOffer(plan_id=1, user_display_name="Li M.", channel="wechat")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    refunds.create(order, amount=1000, reference="r-1", source="RECHARGE")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    refunds.create(order, amount=1000, reference="r-1", fund_source="REFUND_SOURCE_RECHARGE_FUNDS")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def one_kind_of_row_for_another(order: Order, refund: Refund, contract: Contract, sandbox: WxpaySandbox) -> None:
+    refunds.create(refund, amount=1000, reference="r-1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    orders.deduct(order, amount=3800, currency="HKD", description="March", reference="m-1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    contracts.terminate(order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    refunds.sync(order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    sandbox.refund(contract, 1000)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def what_may_be_none(contract: Contract, order: Order) -> None:
+    print(contract.launch_params()["path"])  # type: ignore[index, typeddict-item]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalSubscript, reportUnknownArgumentType]
+    print(order.contract.state)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    print(order.success_time.year)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    print(Order.objects.paid().first().amount_total)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def what_is_not_there(order: Order) -> None:
+    print(order.amount)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+    print(Contract.objects.paid())  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+    orders.refund(order)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+def hears_of_a_refund(sender: type[Refund], row: Refund, transition: Transition, **kwargs: Any) -> None:
+    print(row.amount)
+
+
+def takes_nothing_else(sender: type[Order], row: Order) -> None:
+    print(row.amount_total)
+
+
+signals.order_paid.connect(hears_of_a_refund)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+signals.order_paid.connect(takes_nothing_else)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Careless(Checkout):
+    def contract_offer(self, request: Any, key: str) -> int:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        return 1
