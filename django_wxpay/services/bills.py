@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from .. import conf
@@ -284,8 +284,13 @@ def _no_statement(bill: Bill, error: NoStatement) -> None:
         if now > believed_at + timedelta(days=1):
             _tell_missing(bill, "no statement")
     else:
-        Bill.objects.filter(pk=bill.pk).update(state=State.NO_STATEMENT, error="", next_try_at=None, downloaded_at=now)
+        _as_read(bill).update(state=State.NO_STATEMENT, error="", next_try_at=None, downloaded_at=now)
         logger.info("bill empty merchant=%s date=%s", bill.merchant, bill.bill_date)
+
+
+def _as_read(bill: Bill) -> QuerySet[Bill]:
+    """The bill, unless another download brought something meanwhile: a late failure does not undo that."""
+    return Bill.objects.filter(pk=bill.pk, downloaded_at=bill.downloaded_at)
 
 
 def _had_business(bill: Bill) -> bool:
@@ -305,7 +310,7 @@ def _tell_missing(bill: Bill, theirs: str) -> None:
 def _give_up(bill: Bill, error: InvalidField) -> None:
     """There is nothing to wait for: the day is out of reach, or what the row asks for cannot be asked."""
     state = bill.state if bill.has_file else State.FAILED
-    Bill.objects.filter(pk=bill.pk).update(state=state, error=failures.headline(error), next_try_at=None)
+    _as_read(bill).update(state=state, error=failures.headline(error), next_try_at=None)
     logger.warning("bill given up merchant=%s date=%s: %s", bill.merchant, bill.bill_date, error)
     if not bill.has_file and _had_business(bill):
         _tell_missing(bill, failures.headline(error))
@@ -317,5 +322,5 @@ def _later(bill: Bill, state: str, error: Exception, not_after: datetime | None 
     next_try_at: datetime | None = min(now + wait, not_after) if not_after else now + wait
     if bill.has_file:  # fetched again in vain: what we have stays good
         state, next_try_at = bill.state, None
-    Bill.objects.filter(pk=bill.pk).update(state=state, error=failures.headline(error), next_try_at=next_try_at)
+    _as_read(bill).update(state=state, error=failures.headline(error), next_try_at=next_try_at)
     logger.warning("bill not downloaded merchant=%s date=%s: %s", bill.merchant, bill.bill_date, error)

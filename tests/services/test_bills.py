@@ -86,6 +86,17 @@ def test_two_downloads_at_once_leave_one_row_and_one_file(wxpay_sandbox, kept_in
     assert bill.rows == len(list(bills.rows(bill))) == 4
 
 
+def test_a_download_that_fails_late_does_not_undo_what_another_one_brought(wxpay_sandbox):
+    want(wxpay_sandbox, rows=3)
+    brought = []
+    wxpay_sandbox.fault("error_500", "/v3/global/statements")
+    wxpay_sandbox.meanwhile(lambda: brought.append(bills.download_statement(YESTERDAY)), "/v3/global/statements")
+    bills.download_statement(YESTERDAY)
+    bill = Bill.objects.get()
+    assert [one.state for one in brought] == [bill.state] == ["DOWNLOADED"]
+    assert bill.next_try_at is None and bill.error == ""
+
+
 def test_a_file_that_the_storage_lost_comes_back(wxpay_sandbox, kept_in):
     want(wxpay_sandbox, rows=3)
     bill = bills.download_statement(YESTERDAY)
