@@ -47,8 +47,8 @@ ENTRY_POINTS = ("admin", "api", "management", "tasks", "urls")
 LATE_IMPORTS = {"apps.py", "testing/plugin.py"}
 
 # The promises of the products that are there. Later products bring S44, S49 to S51 in full.
-SCENARIOS = {f"S{number:02}" for number in (*range(1, 44), 45, 47, 48, 52, 53, 58, 59, 64, 65, 66)}
-WITH_OPPOSITE = {"S02", "S06", "S13", "S27", "S29", "S36", "S45", "S53"}
+SCENARIOS = {f"S{number:02}" for number in (*range(1, 44), 45, 47, 48, 52, *range(53, 67))}
+WITH_OPPOSITE = {"S02", "S06", "S13", "S27", "S29", "S36", "S45", "S53", "S54", "S60", "S61"}
 
 
 @cache
@@ -254,14 +254,20 @@ def test_the_package_itself_only_tells_its_version():
 
 @cache
 def marked():
-    """Scenario -> the names of its tests, read from the marks of functions, classes and modules."""
+    """Scenario -> the names of its tests, read from the marks of functions and modules."""
     found = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        whole = [node for node in tree(path).body if isinstance(node, ast.Assign) and _is_named(node, "pytestmark")]
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                for scenario in re.findall(r"scenario\('(S\d\d)'\)", " ".join(map(ast.unparse, node.decorator_list))):
+                marks = " ".join(map(ast.unparse, [*node.decorator_list, *whole]))
+                for scenario in re.findall(r"scenario\('(S\d\d)'\)", marks):
                     found.setdefault(scenario, []).append(node.name)
     return found
+
+
+def _is_named(assignment, name):
+    return [one.id for one in assignment.targets if isinstance(one, ast.Name)] == [name]
 
 
 def test_every_scenario_has_a_test():
