@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..client import Client
 from ..client.answers import Answer
@@ -11,6 +11,9 @@ from ..client.errors import RequestNotSent, WxPayError
 from ..models import SUBJECTS, Operation, Source
 from . import remote
 from .facts import Applied, Fact
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
 
 
 class Command:
@@ -58,7 +61,7 @@ class Command:
 class EndedByHand(RequestNotSent):
     """A person ended it; what was never sent never will be."""
 
-    def __init__(self, reason: str, by: Any) -> None:
+    def __init__(self, reason: str, by: User | None) -> None:
         super().__init__(reason)
         self.by = by
 

@@ -24,6 +24,8 @@ from ..models import Discrepancy, Outcome, Source
 from . import discrepancies, polling, transitions
 
 if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
+
     from ..client.answers import Answer
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class Fact:
     text: str = field(default="", repr=False)
     begun_at: datetime | None = None
     event_type: str = ""
-    user: Any = None
+    user: User | None = None
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
 from django.db import IntegrityError
 from django.utils import timezone
@@ -35,6 +35,10 @@ from .commands import Command, row_if_there, row_of
 from .facts import Fact
 from .outcomes import end
 from .registry import COMMANDS
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
+
 
 __all__ = [
     "advance",
@@ -63,7 +67,7 @@ def plan(
     fields: Mapping[str, Any],
     *,
     reference: str | None = None,
-    by: Any = None,
+    by: User | None = None,
     supersede: Collection[str] = (),
     secret: str = "",
 ) -> Row:
@@ -87,7 +91,7 @@ def plan(
                 reference=reference,
                 fields=fields,
                 secret_digest=references.digest(secret),
-                requested_by=by,
+                requested_by=cast(Any, by),  # of the shop's own class
                 next_try_at=timezone.now(),
                 open_key=f"{known.subject}:{known.pk}",
             )

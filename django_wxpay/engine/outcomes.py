@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -16,6 +16,9 @@ from ..models import Discrepancy, Operation
 from . import discrepancies, failures, holds, polling, transactions
 from .commands import EndedByHand, row_if_there
 from .registry import COMMANDS
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
 
 logger = logging.getLogger(__name__)
 State = Operation.State
@@ -62,7 +65,7 @@ def give_up(operation: Operation) -> bool:
     return _close(as_seen.filter(leased_until=operation.leased_until), operation, values)
 
 
-def end(operation: Operation, *, by: Any, reason: str) -> Operation:
+def end(operation: Operation, *, by: User | None, reason: str) -> Operation:
     """End an operation by hand; returns it as it is then. Nothing is sent.
 
     Where the row's state tells how it ended, that counts. What surely was never taken ends REFUSED, and so does what

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.dispatch import Signal
 from django.utils import timezone
@@ -15,13 +15,18 @@ from ..client.texts import clean
 from ..models import SUBJECTS, Discrepancy, Transition
 from . import failures, queue, registry, transactions
 
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser as User
+
 logger = logging.getLogger(__name__)
 SOON = timedelta(seconds=1)
 TURNS = ("delivered_at", "deliver_after", "pk")  # as their index: PostgreSQL does not see that the first is the same
 ALL_SIGNALS = [value for value in vars(signals).values() if isinstance(value, signals.RowSignal)]
 
 
-def record(row: Any, old: str, *, source: str, evidence: str = "", note: str = "", user: Any = None) -> Transition:
+def record(
+    row: Any, old: str, *, source: str, evidence: str = "", note: str = "", user: User | None = None
+) -> Transition:
     """Write that `row` came from state `old` to its present one; receivers hear of it after the commit."""
     transition = Transition.objects.create(
         merchant=row.merchant,
@@ -32,7 +37,7 @@ def record(row: Any, old: str, *, source: str, evidence: str = "", note: str = "
         source=source,
         evidence=clean(evidence),
         note=clean(note, 256),
-        user=user,
+        user=cast(Any, user),  # of the shop's own class
     )
     if any(signal.has_listeners(type(row)) for signal in ALL_SIGNALS):
         queue.after_commit("deliver_transitions")
