@@ -9,8 +9,8 @@ from ..client import Client
 from ..client.answers import Answer
 from ..client.errors import RequestNotSent, WxPayError
 from ..models import SUBJECTS, Operation, Source
-from . import remote
 from .facts import Applied, Fact
+from .registry import COMMANDS
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser as User
@@ -69,8 +69,8 @@ class EndedByHand(RequestNotSent):
 def refusal(row: Any, operation: Operation, error: WxPayError) -> Fact:
     """The fact that WeChat Pay refused what we asked, or that a person ended it before it was sent."""
     if isinstance(error, EndedByHand):
-        return Fact(remote.merchant_of(row), {}, Source.STAFF, user=error.by)
-    return Fact(remote.merchant_of(row), {}, Source.ANSWER, user=operation.requested_by)
+        return Fact(row.mchid, {}, Source.STAFF, user=error.by)
+    return Fact(row.mchid, {}, Source.ANSWER, user=operation.requested_by)
 
 
 def row_of(operation: Operation) -> Any:
@@ -79,8 +79,8 @@ def row_of(operation: Operation) -> Any:
 
 
 def row_if_there(operation: Operation) -> Any:
-    """The row that an operation is about; None when it is gone, or of a subject that this version does not know."""
-    model = SUBJECTS.get(operation.subject)
+    """The row that an operation is about; None when it is gone, or this version knows no such subject or action."""
+    model = SUBJECTS.get(operation.subject) if operation.action in COMMANDS else None
     return model.objects.filter(pk=operation.object_id).first() if model else None
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from .. import conf
 from ..client.texts import Hidden, clean, hide, is_storable
 from ..models import Discrepancy, Outcome, Source
 from . import discrepancies, polling, transitions
@@ -38,10 +37,12 @@ YEARS = range(1970, 9999)
 class Fact:
     """One verified message: its content, its text, where it came from, and when we began to ask (queries).
 
+    mchid: the number that signs for it, ours at WeChat Pay.
+
     Every text in it is `Hidden`: what is being applied stands in the variables of whatever breaks meanwhile.
     """
 
-    merchant: conf.Merchant
+    mchid: str
     data: dict[str, Any] = field(repr=False)
     source: Source
     text: str = field(default="", repr=False)
@@ -56,7 +57,7 @@ class Fact:
 
     @classmethod
     def from_answer(cls, row: Any, answer: Answer, *, source: Source = Source.ANSWER, **known: Any) -> Fact:
-        return cls(conf.merchant(row.merchant), answer.data or {}, source, text=answer.text, **known)
+        return cls(row.mchid, answer.data or {}, source, text=answer.text, **known)
 
     def get(self, path: str) -> Any:
         """The value at a dotted path, None when absent."""

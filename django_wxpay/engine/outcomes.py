@@ -174,7 +174,7 @@ def _tell_if_stuck(operation: Operation) -> None:
     row = row_if_there(operation)
     ours = f"{operation.action}: {operation.state} {operation.error_code}"
     if row is None:
-        theirs = f"{operation.subject} {operation.object_id} is gone: end this operation by hand."
+        theirs = f"{operation.subject} {operation.object_id} is gone, or of another version: end this by hand."
         discrepancies.record(Discrepancy.Kind.STUCK, operation, about="operation", ours=ours, theirs=theirs)
     elif timezone.now() - operation.created_at > timedelta(seconds=conf.setting("OPERATION_STUCK_SECONDS")):
         discrepancies.record(Discrepancy.Kind.STUCK, row, ours=ours, theirs=operation.error_message)

@@ -239,7 +239,7 @@ def apply_contract(fact: Fact) -> Applied:
 
     Returns `Applied`; joins the caller's transaction.
     """
-    rows = Contract.objects.select_for_update().filter(mchid=fact.merchant.mchid)
+    rows = Contract.objects.select_for_update().filter(mchid=fact.mchid)
     row = named(rows, out_contract_code=fact.data.get("out_contract_code"))
     if row is None:
         return Applied(Outcome.UNKNOWN_ROW, why="no such contract")
@@ -293,7 +293,7 @@ def _not_there(contract: Contract, begun_at: datetime) -> None:
     def work() -> None:
         row = Contract.objects.select_for_update().get(pk=contract.pk)
         if row.state == State.PENDING and (row.expired_time is None or row.expired_time + EXPIRY_GRACE < begun_at):
-            move(row, State.EXPIRED, Fact(remote.merchant_of(row), {}, Source.CLOCK), {})
+            move(row, State.EXPIRED, Fact(row.mchid, {}, Source.CLOCK), {})
         else:
             polling.not_there(row, begun_at)
 

@@ -97,7 +97,7 @@ def _read(merchant: conf.Merchant, envelope: Envelope) -> Fact | None:
     for name in ("mchid", "sp_mchid", "combine_mchid"):
         if isinstance(data.get(name), str) and data[name] != merchant.mchid:
             raise WrongMerchant(f"{name} in the message is not the number of merchant {merchant.alias!r}.")
-    return Fact(merchant, data, Source.NOTIFICATION, text=text, event_type=envelope.event_type)
+    return Fact(merchant.mchid, data, Source.NOTIFICATION, text=text, event_type=envelope.event_type)
 
 
 def _tell_unopened(merchant: conf.Merchant, error: WxPayError) -> None:
@@ -172,7 +172,7 @@ def _expect_upgrade(notification: Notification, fact: Fact) -> Any:
     logger.warning("notification %s is of an unknown type=%s", notification.event_id, notification.event_type)
     for subject in registry.SUBJECT.values():
         for number in {event.number for event in subject.events}:
-            row = named(subject.model.objects.filter(mchid=fact.merchant.mchid), **{number: fact.get(number)})
+            row = named(subject.model.objects.filter(mchid=fact.mchid), **{number: fact.get(number)})
             if row is not None:
                 polling.plan_query(row)
     return timezone.now() + LATEST

@@ -23,7 +23,7 @@ def merchants(wxpay_sandbox):
 
 
 def fact(data, source=Source.NOTIFICATION, **known):
-    return Fact(conf.merchant("default"), data, source, **known)
+    return Fact(conf.merchant("default").mchid, data, source, **known)
 
 
 def paid(order, **changes):
@@ -389,6 +389,6 @@ def test_a_refund_message_that_names_another_order_is_refused(field):
 
 def test_a_message_of_another_signing_merchant_finds_no_row():
     order = make_order(state="CREATED")
-    theirs = Fact(conf.merchant("institution"), paid(order), Source.NOTIFICATION)
+    theirs = Fact(conf.merchant("institution").mchid, paid(order), Source.NOTIFICATION)
     assert orders.apply_order(theirs).outcome == Outcome.UNKNOWN_ROW
     assert fresh(order).state == "CREATED"

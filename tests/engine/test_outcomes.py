@@ -472,3 +472,29 @@ def test_a_reason_is_needed(wxpay_sandbox, contract):
     unsent(contract)
     with pytest.raises(ValueError, match="reason"):
         operations.end(asked("DEDUCT"), by=None, reason=" ")
+
+
+@pytest.mark.parametrize("left", ["alias", "mchid", "region"])
+def test_what_was_never_sent_is_ended_by_hand_though_its_merchant_left_the_settings(
+    wxpay_sandbox, contract, settings, left
+):
+    order = orders.plan_deduction(contract, **ASKED)
+    merchants = settings.WXPAY["MERCHANTS"]
+    kept = {name: value for name, value in merchants.items() if name != "default"}
+    changed = {"mchid": {"MCHID": "1999999999"}, "region": {"REGION": "mainland"}}.get(left)
+    settings.WXPAY = settings.WXPAY | {
+        "MERCHANTS": kept | ({"default": merchants["default"] | changed} if changed else {})
+    }
+    operation = operations.end(asked("DEDUCT"), by=None, reason="this merchant is no more")
+    assert (operation.state, fresh(order).state) == ("REFUSED", "REFUSED")
+
+
+def test_an_action_that_this_version_does_not_know_holds_up_nobody_and_is_ended_by_hand(wxpay_sandbox, contract):
+    unknown = Operation.objects.create(
+        merchant="default", mchid=contract.mchid, subject="contract", object_id=contract.pk, action="UPGRADE",
+        fields={}, open_key=f"contract:{contract.pk}", next_try_at=timezone.now(),
+    )  # fmt: skip
+    operations.send_due()
+    assert Discrepancy.objects.get().kind == "STUCK"
+    assert operations.end(unknown, by=None, reason="of a later version").state == "REFUSED"
+    assert fresh(contract).state == "SIGNED"

@@ -110,7 +110,7 @@ def test_no_frame_shows_what_was_being_applied_when_a_query_or_an_answer_broke(w
     row = MAKE[kind]()
     told = told_of(row)
     for source in ("QUERY", "ANSWER"):
-        fact = Fact(conf.merchant("default"), told, source, text=json.dumps(told), begun_at=timezone.now())
+        fact = Fact(conf.merchant("default").mchid, told, source, text=json.dumps(told), begun_at=timezone.now())
         with breaking("INTO django_wxpay_transition"), pytest.raises(ZeroDivisionError) as raised:
             transactions.run(lambda fact=fact: APPLY[row.subject](fact))
         assert_frames_hide(raised.value)
@@ -141,7 +141,7 @@ def test_no_frame_shows_what_did_not_fit_when_that_could_not_be_noted(wxpay_sand
 def test_what_these_tests_look_for_would_be_found_in_a_plain_message(wxpay_sandbox):
     """The opposite: the same walk finds what is not hidden."""
     row = MAKE["order"]()
-    fact = Fact(conf.merchant("default"), told_of(row), "QUERY", begun_at=timezone.now())
+    fact = Fact(conf.merchant("default").mchid, told_of(row), "QUERY", begun_at=timezone.now())
     object.__setattr__(fact, "text", json.dumps(told_of(row)))
     with breaking("INTO django_wxpay_transition"), pytest.raises(ZeroDivisionError) as raised:
         transactions.run(lambda: orders.apply_order(fact))

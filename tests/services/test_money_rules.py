@@ -113,7 +113,7 @@ def test_a_query_begun_before_the_end_does_not_count_as_its_confirmation(wxpay_s
             "mchid": order.mchid, "out_trade_no": order.out_trade_no, "trade_state": state,
             "amount": {"total": 3800, "currency": "HKD"},
         }  # fmt: skip
-        fact = Fact(conf.merchant("default"), data, Source.QUERY, begun_at=begun_at)
+        fact = Fact(conf.merchant("default").mchid, data, Source.QUERY, begun_at=begun_at)
         with transaction.atomic():
             assert orders.apply_order(fact).outcome == "STALE"
     assert fresh(order).next_poll_at is not None
@@ -271,7 +271,7 @@ def test_an_operation_that_breaks_for_a_day_becomes_a_discrepancy(wxpay_sandbox)
 @pytest.mark.parametrize("path", ["amount.payer_total"])
 def test_a_number_that_no_column_holds_is_no_number(path):
     data = {"amount": {"payer_total": 2**63}}
-    assert Fact(None, data, Source.QUERY).whole(path) is None
+    assert Fact("", data, Source.QUERY).whole(path) is None
 
 
 def test_a_foreign_refund_of_more_than_a_column_holds_is_refused(wxpay_sandbox):
@@ -281,7 +281,7 @@ def test_a_foreign_refund_of_more_than_a_column_holds_is_refused(wxpay_sandbox):
         "refund_status": "SUCCESS", "amount": {"refund": 2**64, "currency": "HKD"},
     }  # fmt: skip
     with transaction.atomic():
-        applied = refunds.apply_refund(Fact(conf.merchant("default"), data, Source.NOTIFICATION))
+        applied = refunds.apply_refund(Fact(conf.merchant("default").mchid, data, Source.NOTIFICATION))
     assert applied.outcome == "REFUSED"
 
 

@@ -366,7 +366,7 @@ def test_a_query_begun_before_the_reversal_changes_nothing(wxpay_sandbox, contra
     begun_at = timezone.now()
     Order.objects.update(state="REVOKED", state_at=timezone.now())
     with transactions.atomic():
-        applied = orders.apply_order(Fact(merchant("default"), answer.data, Source.QUERY, begun_at=begun_at))
+        applied = orders.apply_order(Fact(merchant("default").mchid, answer.data, Source.QUERY, begun_at=begun_at))
     assert applied.outcome == "STALE"
     order.refresh_from_db()
     assert order.state == "REVOKED"
@@ -439,7 +439,7 @@ def test_promotions_are_kept_cleaned_or_not_at_all_and_never_stop_a_payment(wxpa
     order = wxpay_sandbox.paid_order()
     Order.objects.update(promotion_detail=None)
     payload = wxpay_sandbox.payload_of(order) | {"promotion_detail": detail}
-    fact = Fact(merchant("default"), payload, Source.NOTIFICATION, text="")
+    fact = Fact(merchant("default").mchid, payload, Source.NOTIFICATION, text="")
     with transactions.atomic():
         orders.apply_order(fact)
     order.refresh_from_db()

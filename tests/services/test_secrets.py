@@ -170,7 +170,7 @@ def test_no_repr_shows_a_secret(wxpay_sandbox, secrets_of):
     envelope = client.notifications.decode(letter.body)
     data, text = client.notifications.decrypt(envelope)
     answer = client.contracts.query(contract_id=contract.contract_id)
-    fact = Fact(merchant, data, "NOTIFICATION", text=text)
+    fact = Fact(merchant.mchid, data, "NOTIFICATION", text=text)
     shown = [client, client.identity, client.keys, client.transport, merchant, envelope, answer, fact]
     shown += [contract, order, refund, Applied("SAME", contract)]
     shown += [*client.certificates.download()]

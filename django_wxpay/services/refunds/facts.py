@@ -71,7 +71,7 @@ def lock(refund: Refund) -> Refund:
 
 def _named(fact: Fact) -> tuple[Refund | None, Order | None]:
     """The refund and the order that a message names, locked."""
-    rows = Refund.objects.filter(mchid=fact.merchant.mchid)
+    rows = Refund.objects.filter(mchid=fact.mchid)
     refund = _refund_of(rows.only("order_id", "out_refund_no", "refund_id"), fact)
     if refund is not None:
         refund = lock(refund)
@@ -89,7 +89,7 @@ def _refund_of(rows: Any, fact: Fact) -> Any:
 
 
 def _order_of(fact: Fact) -> Any:
-    orders = Order.objects.select_for_update().filter(mchid=fact.merchant.mchid)
+    orders = Order.objects.select_for_update().filter(mchid=fact.mchid)
     return named(orders, out_trade_no=fact.data.get("out_trade_no")) or named(
         orders, transaction_id=fact.data.get("transaction_id")
     )

@@ -39,14 +39,12 @@ def sync_all(order: Order) -> list[Refund]:
     if query_all is None:
         return list(order.refunds.all())
     begun_at = timezone.now()
-    merchant = remote.merchant_of(order)
     with remote.client_of(order) as client:
         try:
             for entry in query_all(client, order):
                 payload = entry | {"out_trade_no": order.out_trade_no}
-                fact = Fact(
-                    merchant, payload, Source.QUERY, text=json.dumps(payload, ensure_ascii=False), begun_at=begun_at
-                )
+                text = json.dumps(payload, ensure_ascii=False)
+                fact = Fact(order.mchid, payload, Source.QUERY, text=text, begun_at=begun_at)
                 transactions.run(partial(apply_refund, fact))
         except NotFound:
             pass
@@ -80,7 +78,7 @@ def _not_there(refund: Refund, begun_at: datetime) -> None:
         row = lock(refund)
         if row.state != State.CREATED or not holds.nothing_comes(row, begun_at):
             return False
-        fact = Fact(remote.merchant_of(row), {}, Source.QUERY, begun_at=begun_at)
+        fact = Fact(row.mchid, {}, Source.QUERY, begun_at=begun_at)
         end(row, State.REFUSED, fact, {}, note="never arrived at WeChat Pay")
         return True
 
