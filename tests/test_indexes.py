@@ -306,6 +306,8 @@ def test_the_books_are_kept_and_shown_without_reading_whole_tables(long_history)
 
     asked = statements(work)
     assert unserved(asked) == []
+    books = (Bill, Order, Refund, Settlement)
+    assert all(any(f'"{model._meta.db_table}"' in sql for sql in asked) for model in books)
     found = [(sql, plan_of(sql)) for sql in asked]
     assert any("wxpay_bill_state" in plan for _, plan in found)
     for model in (Order, Refund):  # whether that day had business
