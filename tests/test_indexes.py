@@ -334,4 +334,4 @@ def test_no_index_is_the_beginning_of_another():
 
 def test_whatever_a_discrepancy_is_about_its_list_is_filtered_by():
     source = "".join(path.read_text() for path in Path(django_wxpay.__file__).parent.rglob("*.py"))
-    assert set(re.findall(r"""\babout=["'](\w+)["']""", source)) <= AboutFilter.models.keys()
+    assert set(re.findall(r"""\babout=["'](\w+)["']""", source)) <= AboutFilter.subjects.keys()
