@@ -26,6 +26,7 @@ from .outcomes import Done
 logger = logging.getLogger(__name__)
 MOST_ROWS = 1000
 DONE_BEFORE = Done(messages.INFO, "", None)  # what a service found under its reference was there already
+DONE_AT_ONCE = _("Each is done at once, one after the other; the next page shows what became of each.")
 STALE = _("This page was open for too long, or belongs to somebody else. Nothing was done. Look again, then confirm.")
 
 
@@ -43,6 +44,9 @@ class StaffAction:
     continue_button: Any = _("Continue")  # of the form, when it is
 
     list_heading: Any = ""
+    list_note: Any = _(
+        "Each is written down and sent by a worker, one after the other; the next page shows what became of each."
+    )
     list_form_class: type[forms.Form] = forms.Form
 
     def why_not(self, row):
@@ -226,7 +230,7 @@ class StaffActionsAdmin(ReadOnlyAdmin):
     def _action_page(self, request, action, row, form, *, asked=None, meanwhile=()):
         """The page that asks. asked: what was filled in, when only that is to be confirmed."""
         why_not = action.why_not_now(row)
-        button = action.continue_button if action.confirms else action.button
+        does_it = asked is not None or not action.confirms
         context = {
             **self.page_context(request, action.heading),
             "crumb": action.label,
@@ -235,7 +239,7 @@ class StaffActionsAdmin(ReadOnlyAdmin):
             "facts": action.facts(row) + ([] if asked is None else action.asked_facts(row, asked)),
             "meanwhile": meanwhile,
             "confirming": asked is not None,
-            "button": button if asked is None else action.button_for(row, asked),
+            "button": action.button_for(row, asked) if does_it else action.continue_button,
             "why_not": why_not,
             "consequences": [] if why_not else action.consequences(row),
             "form": form,

@@ -30,6 +30,18 @@ NUMBERS = {
 NOTHING = "–"
 
 
+def subject_label(subject):
+    """A subject as people read it; as it is when we do not know it."""
+    model = SUBJECTS.get(subject)
+    return str(model._meta.verbose_name) if model else subject
+
+
+def error_of(operation):
+    """An operation's error in one line: its code, and what was said of it."""
+    code, message = operation.error_code, operation.error_message
+    return message if message.startswith(code) else f"{code}: {message}"
+
+
 def tone_of(state):
     """How a state is coloured: good, busy, alarm, bad, info or quiet."""
     return next((tone for tone, states in TONES.items() if state in states), "quiet")
@@ -134,7 +146,7 @@ class AboutObjectAdmin(ReadOnlyAdmin):
     def about_link(self, row):
         subject = getattr(row, self.about_field)
         model = SUBJECTS.get(subject)
-        text = f"{model._meta.verbose_name if model else subject} {row.object_id}"
+        text = f"{subject_label(subject)} {row.object_id}"
         url = model and change_url(model, row.object_id, self.admin_site)
         return format_html('<a href="{}">{}</a>', url, text) if url else text
 

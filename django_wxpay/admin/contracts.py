@@ -11,6 +11,7 @@ from ..services import contracts
 from . import amounts, outcomes
 from .actions import DONE_BEFORE, StaffAction
 from .base import badge, link_to, masked, shortened
+from .facts import state_label
 from .filters import MerchantFilter, month
 from .objects import ObjectAdmin, Part
 from .outcomes import Done
@@ -156,8 +157,8 @@ class ContractAdmin(ObjectAdmin):
         orders = list(row.orders.order_by("-pk")[: ORDERS_SHOWN + 1])
         rows = [
             [
-                link_to(order, site=self.admin_site),
-                badge(order.state, order.get_state_display()),
+                link_to(order, shortened(order), self.admin_site),
+                badge(order.state, state_label(order)),
                 amounts.in_words(order.amount_total, order.currency),
                 order.description,
                 order.created_at,

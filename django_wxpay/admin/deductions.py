@@ -90,6 +90,9 @@ class RetryDeduction(StaffAction):
             _("This attempt stays as it is: it is proved that it was not paid and never will be."),
         ]
 
+    def button_for(self, row, asked):
+        return gettext("Charge %(amount)s again") % {"amount": amounts.in_words(row.amount_total, row.currency)}
+
     def perform(self, row, asked, *, reference, by):
         later = orders.retry_deduction(row, by=by)
         return _charged(later) if later.operation else DONE_BEFORE

@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 from ..engine import discrepancies
 from ..models import Discrepancy
 from . import dashboard
-from .actions import StaffAction, StaffActionsAdmin
-from .base import AboutObjectAdmin, badge, shortened
+from .actions import DONE_AT_ONCE, StaffAction, StaffActionsAdmin
+from .base import NOTHING, AboutObjectAdmin, badge, shortened, subject_label
 from .filters import AboutFilter, MerchantFilter
 from .outcomes import Done
 
@@ -31,6 +31,7 @@ class NoteForm(forms.Form):
 class End(StaffAction):
     permission = "resolve_discrepancy"
     form_class = list_form_class = NoteForm
+    list_note = DONE_AT_ONCE
     service: Any = None
     ended: Any
 
@@ -40,7 +41,7 @@ class End(StaffAction):
     def facts(self, row):
         return [
             (_("Kind"), row.get_kind_display()),
-            (_("About"), f"{row.about} {row.number or row.object_id}"),
+            (_("About"), f"{subject_label(row.about)} {row.number or row.object_id}"),
             (_("State"), badge(row.state, row.get_state_display())),
             (_("Found"), row.created_at),
             (_("Ours"), row.ours),
@@ -69,7 +70,7 @@ class Resolve(End):
     name = "resolve"
     label = _("Resolve")
     heading = _("Say how this was resolved")
-    button = _("Resolved")
+    button = _("Mark as resolved")
     list_heading = _("Say how these were resolved")
     service = staticmethod(discrepancies.resolve)
     ended = _("The discrepancy is resolved.")
@@ -130,11 +131,11 @@ class DiscrepancyAdmin(AboutObjectAdmin, StaffActionsAdmin):
 
     @admin.display(description=_("ours"))
     def ours_shown(self, row):
-        return format_html("<pre>{}</pre>", row.ours) if row.ours else None
+        return format_html("<pre>{}</pre>", row.ours or NOTHING)
 
     @admin.display(description=_("theirs"))
     def theirs_shown(self, row):
-        return format_html("<pre>{}</pre>", row.theirs) if row.theirs else None
+        return format_html("<pre>{}</pre>", row.theirs or NOTHING)
 
     @admin.action(description=_("Resolve the selected discrepancies"), permissions=["resolve"])
     def resolve_selected(self, request, queryset):

@@ -3,9 +3,9 @@
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from ..models import Order
+from ..models import SUBJECTS, Order
 from . import amounts
-from .base import badge
+from .base import badge, subject_label
 
 
 def of_order(row):
@@ -25,6 +25,15 @@ def of_refund(row):
         (_("Amount"), amounts.in_words(row.amount, row.currency)),
         (_("State"), badge(row.state, row.get_state_display())),
     ]
+
+
+def about(subject, object_id):
+    """What an operation is about: which object, and how much money."""
+    model = SUBJECTS.get(subject)
+    row = model.objects.filter(pk=object_id).first() if model else None
+    facts = [(_("About"), f"{subject_label(subject)} {row or object_id}")]
+    amount = next((getattr(row, name) for name in ("amount_total", "amount") if hasattr(row, name)), None)
+    return facts if amount is None else [*facts, (_("Amount"), amounts.in_words(amount, row.currency))]
 
 
 def state_label(row):

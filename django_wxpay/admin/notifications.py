@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 from ..client.errors import WxPayError
 from ..models import SUBJECTS, Notification
 from ..services import attention, notifications
-from .actions import StaffAction, StaffActionsAdmin
-from .base import badge, change_url, shortened
+from .actions import DONE_AT_ONCE, StaffAction, StaffActionsAdmin
+from .base import NOTHING, badge, change_url, shortened, subject_label
 from .filters import MerchantFilter, SubjectFilter
 from .filters import attention as attention_filter
 from .outcomes import Done
@@ -28,6 +28,7 @@ class ProcessAgain(StaffAction):
     heading = _("Process this notification again?")
     button = _("Process again")
     list_heading = _("Process these notifications again?")
+    list_note = DONE_AT_ONCE
 
     def why_not(self, row: Notification) -> str | Promise:
         return _("It is processed already.") if row.state == State.PROCESSED else ""
@@ -35,7 +36,7 @@ class ProcessAgain(StaffAction):
     def facts(self, row: Notification) -> list[tuple[Any, Any]]:
         return [
             (_("Event type"), row.event_type),
-            (_("About"), " ".join(filter(None, [row.subject, row.number]))),
+            (_("About"), " ".join(filter(None, [subject_label(row.subject), row.number]))),
             (_("State"), badge(row.state, row.get_state_display())),
             (_("Error"), row.error),
             (_("Received"), row.received_at),
@@ -110,7 +111,7 @@ class NotificationAdmin(StaffActionsAdmin):
     def about_link(self, row: Notification) -> str | None:
         model = SUBJECTS.get(row.subject)
         if model is None or not row.number:
-            return row.number or None
+            return row.number or NOTHING
         fields = {"contract": "out_contract_code", "order": "out_trade_no", "refund": "out_refund_no"}
         known = model.objects.filter(mchid=row.mchid, **{fields[row.subject]: row.number}).first()
         text = f"{model._meta.verbose_name} {row.number}"

@@ -17,7 +17,8 @@ from ..engine import holds, operations
 from ..models import Operation
 from ..services import attention
 from .actions import StaffAction, StaffActionsAdmin
-from .base import AboutObjectAdmin, badge, masked
+from .base import AboutObjectAdmin, badge, error_of, masked
+from .facts import about
 from .filters import MerchantFilter
 from .filters import attention as attention_filter
 from .outcomes import Done
@@ -56,11 +57,11 @@ class EndByHand(StaffAction):
     def facts(self, row: Operation) -> list[tuple[Any, Any]]:
         return [
             (_("Request"), row.get_action_display()),
-            (_("About"), f"{row.subject} {row.object_id}"),
+            *about(row.subject, row.object_id),
             (_("State"), badge(row.state, row.get_state_display())),
             (_("Attempts"), row.attempts),
             (_("Last sent"), row.sent_at),
-            (_("Error"), f"{row.error_code} {row.error_message}".strip()),
+            (_("Error"), error_of(row)),
         ]
 
     def consequences(self, row: Operation) -> list[Any]:

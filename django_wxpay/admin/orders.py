@@ -82,7 +82,7 @@ class OrderAdmin(ObjectAdmin):
     def related(self, row):
         rows = [
             [
-                link_to(refund, site=self.admin_site),
+                link_to(refund, shortened(refund), self.admin_site),
                 badge(refund.state, refund.get_state_display()),
                 amounts.in_words(refund.amount, refund.currency),
                 refund.reason,

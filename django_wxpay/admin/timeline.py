@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..engine import timeline
-from .base import badge, change_url
+from .base import badge, change_url, error_of
 
 KINDS = {
     "operation": _("We asked"),
@@ -48,7 +48,7 @@ def _operation(row, operation):
         (_("by"), operation.requested_by),
         (_("reference"), operation.reference),
         (_("attempts"), operation.attempts if operation.attempts > 1 else None),
-        (_("error"), " · ".join(filter(None, [operation.error_code, operation.error_message]))),
+        (_("error"), error_of(operation)),
         (_("next try"), operation.next_try_at if operation.is_open else None),
         (_("Request-ID"), operation.request_id),
     ]

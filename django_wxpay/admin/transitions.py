@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 from ..engine import transitions
 from ..models import SUBJECTS, Transition
 from ..services import attention
-from .actions import StaffAction, StaffActionsAdmin
+from .actions import DONE_AT_ONCE, StaffAction, StaffActionsAdmin
 from .base import AboutObjectAdmin, badge
 from .filters import MerchantFilter
 from .filters import attention as attention_filter
@@ -20,6 +20,7 @@ class DeliverAgain(StaffAction):
     heading = _("Tell the shop’s receivers again?")
     button = _("Deliver now")
     list_heading = _("Tell the shop’s receivers of these again?")
+    list_note = DONE_AT_ONCE
 
     def why_not(self, row):
         return _("It is delivered already.") if row.delivered_at else ""

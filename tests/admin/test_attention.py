@@ -170,6 +170,29 @@ def test_a_list_of_discrepancies_is_resolved_with_one_note(discrepancy, staff):
     assert discrepancy.resolution == "all mended"
 
 
+def test_a_side_that_said_nothing_is_a_dash_and_no_word_of_python(discrepancy, staff):
+    Discrepancy.objects.filter(pk=discrepancy.pk).update(theirs="")
+    page = staff("view_discrepancy").get("discrepancy_change", discrepancy.pk)
+    assert "None" not in page.text
+
+
+@pytest.mark.parametrize(("language", "kind", "about"), [("en", "order", "About"), ("zh-hans", "订单", "关于")])
+def test_what_a_discrepancy_is_about_is_named_in_the_reader_s_language(discrepancy, staff, language, kind, about):
+    agent = staff("view_discrepancy", "resolve_discrepancy")
+    agent.browser.cookies["django_language"] = language
+    assert f"{about} {kind} {discrepancy.number}" in agent.get("discrepancy_resolve", discrepancy.pk).text
+
+
+def test_what_sends_nothing_does_not_say_that_a_worker_sends_it(waiting, discrepancy, staff):
+    agent = staff("view_notification", "retry_notification", "view_discrepancy", "resolve_discrepancy")
+    for model, action, row in (
+        ("notification", "retry_selected", waiting),
+        ("discrepancy", "resolve_selected", discrepancy),
+    ):
+        page = agent.choose(model, action, [row])
+        assert "sent by a worker" not in page.text and "Each is done at once" in page.text
+
+
 # The dashboard
 
 

@@ -7,6 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
 from django_wxpay.client.errors import OutcomeUnknown
+from django_wxpay.exceptions import RefundWaits
 from django_wxpay.models import Operation, Order, Refund
 from django_wxpay.services import orders, refunds
 
@@ -50,6 +51,25 @@ def test_what_may_be_under_way_is_not_offered_and_not_ended(wxpay_sandbox, agent
     assert "It is over: outcome unknown. never fits" in page.text
     order.refresh_from_db()
     assert (Refund.objects.get().state, order.refund_reserved) == ("CREATED", 1000)
+
+
+def test_who_ends_a_request_sees_what_it_is_about_how_much_it_is_and_what_is_nought(wxpay_sandbox, agent):
+    order = orders.plan_deduction(wxpay_sandbox.signed_contract(), **ASKED)
+    page = agent.get("operation_end", Operation.objects.get(action="DEDUCT").pk)
+    assert f"About order {order.number}" in page.text and "Amount HK$38.00" in page.text
+    assert "Attempts 0 Last sent –" in page.text
+
+
+def test_an_error_that_names_its_code_names_it_once(wxpay_sandbox, agent):
+    order = wxpay_sandbox.paid_order(amount=7770011)
+    with pytest.raises(RefundWaits):
+        refunds.create(order, amount=7770011, reference="r")
+    operation = Operation.objects.get(action="REFUND")
+    for page in (agent.get("operation_end", operation.pk), agent.get("refund_change", operation.object_id)):
+        assert page.text.count("NOT_ENOUGH: special amount") == 1
+        assert "NOT_ENOUGH NOT_ENOUGH" not in page.text and "NOT_ENOUGH · NOT_ENOUGH" not in page.text
+    Operation.objects.filter(pk=operation.pk).update(error_message="too little money")
+    assert "NOT_ENOUGH: too little money" in agent.get("operation_end", operation.pk).text
 
 
 def test_a_form_that_is_sent_twice_ends_once(wxpay_sandbox, agent):

@@ -113,6 +113,7 @@ def test_a_dead_deduction_is_charged_again_once(wxpay_sandbox, agent):
     agent.confirm("order_close", order.pk)
     form = agent.get("order_retry", order.pk)
     assert "are deducted from the user again, under a new order number" in form.text
+    assert form.button == "Charge HK$66,600.06 again"
     page = agent.post("order_retry", order.pk, token=form.token)
     later = Order.objects.get(attempt=2)
     assert page.answer.redirect_chain == [(agent.url("order_change", later.pk), 302)]
@@ -120,6 +121,12 @@ def test_a_dead_deduction_is_charged_again_once(wxpay_sandbox, agent):
     assert "asked for before" in page.text
     assert Order.objects.count() == 2
     assert "It was tried again already" in agent.get("order_retry", order.pk).text
+
+
+def test_the_button_for_many_refunds_names_their_total(wxpay_sandbox, staff):
+    agent = staff("view_order", "refund_order")
+    rows = [make_order(), make_order(currency="CNY")]
+    assert agent.choose("order", "refund_selected", rows).button == "Refund CN¥38.00 + HK$38.00"
 
 
 def test_a_charge_that_another_sub_merchant_calls_the_same_is_no_later_attempt(wxpay_sandbox, agent):
