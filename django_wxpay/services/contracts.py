@@ -16,6 +16,7 @@ from ..client import Client, fields
 from ..client.answers import Answer
 from ..client.contracts import for_channel
 from ..client.errors import WxPayError
+from ..client.texts import hide
 from ..engine import (
     commands,
     discrepancies,
@@ -75,6 +76,7 @@ def plan_signing(
     Returns the `Contract` (PENDING, no session yet). Joins the caller's transaction; nothing is sent here.
     Raises InvalidField, ReferenceReused.
     """
+    openid = hide(openid)
     config = conf.merchant(merchant)
     sub_mchid, sub_appid = config.sub_of(sub_mchid, sub_appid)
     fields.whole("plan_id", plan_id, 1)
@@ -134,6 +136,7 @@ def sign(**asked: Any) -> Contract:
 
     Source: APIv3 manual, auto-debit, "Pre-entrust sign", POST /v3/global/papay/contracts/{…}-pre-entrust-sign.
     """
+    asked = hide(asked)
     return operations.carry_out(plan_signing, **asked)
 
 

@@ -138,6 +138,19 @@ def test_no_frame_shows_what_did_not_fit_when_that_could_not_be_noted(wxpay_sand
     assert_frames_hide(raised.value)
 
 
+@pytest.mark.parametrize("ask", [contracts.sign, contracts.plan_signing])
+def test_no_frame_shows_whose_signature_was_asked_for_when_that_could_not_be_written_down(wxpay_sandbox, ask):
+    with breaking("INTO django_wxpay_contract"), pytest.raises(ZeroDivisionError) as raised:
+        ask(plan_id=1, user_display_name="Li M.", openid=OPENID)
+    found = {
+        f"{frame.f_code.co_name} {name}"
+        for frame in frames_below(raised.value)
+        for name, value in frame.f_locals.items()
+        if OPENID in written_down(value)
+    }
+    assert found == set()
+
+
 def test_what_these_tests_look_for_would_be_found_in_a_plain_message(wxpay_sandbox):
     """The opposite: the same walk finds what is not hidden."""
     row = MAKE["order"]()
