@@ -25,7 +25,7 @@ STATEFUL = (
 )  # fmt: skip
 OPEN_STATES = {
     models.Operation: {"PLANNED", "SENT", "UNKNOWN"},
-    models.Notification: {"WAITING", "FAILED"},
+    models.Notification: {"WAITING", "FAILED", "UNHANDLED"},
     models.Discrepancy: {"OPEN"},
     models.Bill: {"PENDING", "FAILED"},
     models.Settlement: {"UNSETTLE"},
