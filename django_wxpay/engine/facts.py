@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from datetime import timezone as offsets
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..client.answers import Answer
 
 logger = logging.getLogger(__name__)
+M = TypeVar("M", bound=Model)
 LARGEST = 10**15  # minor units; sums of a few of them still fit their columns
 LONGEST_LIST = 16_384  # characters as JSON
 YEARS = range(1970, 9999)
@@ -143,7 +145,7 @@ def number_of(row: Any, name: str, *, path: str = "", always: bool = False) -> K
     return Known(path or name, hide(getattr(row, name)), always, row._meta.get_field(name).max_length)
 
 
-def named(rows: Any, **number: Any) -> Any:
+def named(rows: QuerySet[M], **number: Any) -> M | None:
     """The row of that number, byte for byte; None when the message has no number. One statement, or none."""
     [(name, value)] = number.items()
     if not isinstance(value, str) or not value or not is_storable(value):

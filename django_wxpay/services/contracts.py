@@ -216,7 +216,7 @@ def adopt(
         answer = _query(client, contract)
 
     def work() -> Contract:
-        known: Contract | None = named(Contract.objects.filter(mchid=config.mchid), out_contract_code=out_contract_code)
+        known = named(Contract.objects.filter(mchid=config.mchid), out_contract_code=out_contract_code)
         fact = Fact.from_answer(contract, answer, source=Source.QUERY, begun_at=begun_at, user=by, note="adopted")
         if known is None:
             contract.pk = None  # this may be the second try

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
 
@@ -79,16 +80,16 @@ def _named(fact: Fact) -> tuple[Refund | None, Order | None]:
     order = _order_of(fact)
     if order is not None:  # while we waited for the order, somebody may have adopted this very refund
         refund = _refund_of(order.refunds.select_for_update(), fact)
-    if refund is not None:
-        refund.order = order
+        if refund is not None:
+            refund.order = order
     return refund, order
 
 
-def _refund_of(rows: Any, fact: Fact) -> Any:
+def _refund_of(rows: QuerySet[Refund], fact: Fact) -> Refund | None:
     return named(rows, out_refund_no=fact.data.get("out_refund_no")) or named(rows, refund_id=_refund_id(fact))
 
 
-def _order_of(fact: Fact) -> Any:
+def _order_of(fact: Fact) -> Order | None:
     orders = Order.objects.select_for_update().filter(mchid=fact.mchid)
     return named(orders, out_trade_no=fact.data.get("out_trade_no")) or named(
         orders, transaction_id=fact.data.get("transaction_id")
