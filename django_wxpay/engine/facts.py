@@ -207,7 +207,7 @@ def refuse(row: Any, fact: Fact, differing: list[tuple[str, Any, Any]]) -> Appli
     discrepancies.record(Discrepancy.Kind.MISMATCH, row, ours=ours, theirs=theirs)
     names = ", ".join(path for path, _, _ in differing)
     logger.error("message does not fit %s=%s: %s", row.subject, row.number, names)
-    _note_useless(row, fact)
+    _note_query(row, fact, bears_out=False)
     return Applied(Outcome.REFUSED, row, f"differs in {names}")
 
 
@@ -228,7 +228,7 @@ def move(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str = 
     """
     if state not in row.State.values or (fact.data and state in row.OURS):
         discrepancies.record(Discrepancy.Kind.UNKNOWN_STATE, row, ours=row.state, theirs=state)
-        _note_useless(row, fact)
+        _note_query(row, fact, bears_out=False)
         return Applied(Outcome.REFUSED, row, f"unknown state {state[:64]!r}")
     if state == row.state:
         _learn(row, fact, changes)
@@ -237,7 +237,7 @@ def move(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str = 
         _write(row, state, fact, changes, note)
         return Applied(Outcome.APPLIED, row)
     if not row.is_final or state in row.EARLIER.get(row.state, ()):
-        _learn(row, fact, changes)
+        _learn(row, fact, changes, bears_out=not row.is_final or state in row.FINAL or row.state in row.OURS)
         return Applied(Outcome.STALE, row, f"we know {row.state} already")
     begun_at = fact.begun_at if fact.source == Source.QUERY else None
     if begun_at is not None and begun_at > row.state_at and polling.settles(row, begun_at):
@@ -266,15 +266,18 @@ def _write(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str)
     logger.info("%s moved number=%s from=%s to=%s source=%s", row.subject, row.number, old, state, fact.source)
 
 
-def _learn(row: Any, fact: Fact, changes: dict[str, Any]) -> None:
-    """Fill what we did not know, and note that we asked; no statement when there is nothing to write."""
+def _learn(row: Any, fact: Fact, changes: dict[str, Any], bears_out: bool = True) -> None:
+    """Fill what we did not know, and note that we asked; no statement when there is nothing to write.
+
+    bears_out: whether an answer like this can be the last word on an end that is in doubt.
+    """
     values = {
         name: value for name, value in changes.items()
         if value not in (None, "") and getattr(row, name) in (None, "")
     }  # fmt: skip
     if fact.source == Source.QUERY:
         values["synced_at"] = _synced_at(row, fact)
-    _note_query(row, fact, **values)
+    _note_query(row, fact, bears_out, **values)
 
 
 def _synced_at(row: Any, fact: Fact) -> datetime | None:
@@ -282,21 +285,17 @@ def _synced_at(row: Any, fact: Fact) -> datetime | None:
     return max(filter(None, (row.synced_at, fact.begun_at)), default=None)
 
 
-def _note_query(row: Any, fact: Fact, **values: Any) -> None:
-    """Whatever a query said, the next one has its usual distance."""
-    if fact.source == Source.QUERY:
+def _note_query(row: Any, fact: Fact, bears_out: bool, **values: Any) -> None:
+    """Whatever a query said, the next one has its usual distance; what ends no doubt is asked again soon."""
+    asked = fact.source == Source.QUERY
+    still_in_doubt = asked and not bears_out and row.recheck_after is not None and fact.begun_at > row.recheck_after
+    if asked and not still_in_doubt:
         values |= polling.schedule(row, row.state, fact.source, fact.begun_at)
     if values:
         type(row).objects.filter(pk=row.pk).update(**values)
         for name, value in values.items():
             setattr(row, name, value)
-
-
-def _note_useless(row: Any, fact: Fact) -> None:
-    """A query's answer that does not fit ends no doubt: it will be asked again."""
-    if row.recheck_after is None:
-        _note_query(row, fact)
-    elif fact.source == Source.QUERY:
+    if still_in_doubt:
         polling.put_off(row)
 
 

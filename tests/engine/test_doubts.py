@@ -110,6 +110,37 @@ def test_opposite_without_the_mark_the_older_query_would_be_the_last(
     assert not Discrepancy.objects.exists()
 
 
+@pytest.mark.parametrize(("make", "happens", "poll", "path", "truth"), STORIES[:2])
+def test_a_query_answered_with_an_earlier_part_of_the_story_settles_nothing(
+    wxpay_sandbox, make, happens, poll, path, truth
+):
+    """One of WeChat Pay's machines lags behind: it does not know yet how it ended, whatever the end."""
+    row = contradicted_during_a_query(wxpay_sandbox, make, happens, poll, path)
+    earlier = {"trade_state": "USERPAYING"} if isinstance(row, Order) else {"status": "PROCESSING"}
+    wxpay_sandbox.fault("altered", path, method="GET", answer=earlier)
+    poll()
+    row.refresh_from_db()
+    assert row.next_poll_at is not None
+    type(row).objects.filter(pk=row.pk).update(next_poll_at=timezone.now())
+    poll()
+    row.refresh_from_db()
+    assert (row.state, row.next_poll_at, row.recheck_after) == (truth, None, None)
+    assert Discrepancy.objects.get().kind == "OVERRULED"
+
+
+def test_an_end_that_a_message_brought_is_not_borne_out_by_an_earlier_part_of_the_story(wxpay_sandbox):
+    contract = wxpay_sandbox.terminate(wxpay_sandbox.signed_contract())
+    Contract.objects.update(next_poll_at=timezone.now())
+    wxpay_sandbox.fault("altered", CONTRACT_QUERY, method="GET", answer={"state": "SIGNED"})
+    contracts.poll()
+    contract.refresh_from_db()
+    assert (contract.state, contract.next_poll_at is None) == ("TERMINATED", False)
+    Contract.objects.update(next_poll_at=timezone.now())
+    contracts.poll()
+    contract.refresh_from_db()
+    assert (contract.state, contract.next_poll_at) == ("TERMINATED", None)
+
+
 @pytest.mark.parametrize(("make", "happens", "poll", "path", "truth"), STORIES)
 def test_a_query_that_fails_while_the_message_comes_does_not_put_its_answer_off(
     wxpay_sandbox, make, happens, poll, path, truth
