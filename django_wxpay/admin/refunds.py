@@ -15,7 +15,7 @@ from ..models import Action, Operation, Order, Refund
 from ..services import attention, refunds
 from . import amounts, outcomes
 from .actions import DONE_BEFORE, StaffAction
-from .base import badge, link_to, shortened
+from .base import badge, error_of, link_to, shortened
 from .facts import of_order, of_refund
 from .filters import MerchantFilter, month
 from .filters import attention as attention_filter
@@ -89,6 +89,13 @@ class RefundOrder(StaffAction):
         if not row.refundable_amount:
             return _("Nothing remains to refund: all of it is refunded, or being refunded.")
         return ""
+
+    def why_not_now(self, row: Order) -> Any:
+        problem = self.why_not(row)
+        if problem and row.is_paid and attention.refunds_without_money().filter(order=row).exists():
+            words = gettext("One of them waits for money: give it up on its own page, and refund from another source.")
+            return f"{problem} {words}"
+        return problem
 
     def facts(self, row: Order) -> list[tuple[Any, Any]]:
         refunded = amounts.in_words(row.refund_reserved, row.currency)
@@ -166,7 +173,7 @@ def _so_far(order: Order, after: int = 0) -> list[str]:
             amounts.in_words(refund.amount, refund.currency),
             str(refund.get_state_display()),
             gettext("made elsewhere") if refund.foreign else str(people.get(refund.pk) or ""),
-            date_format(timezone.localtime(refund.created_at), "SHORT_DATETIME_FORMAT"),
+            date_format(timezone.localtime(refund.created_at), "DATETIME_FORMAT"),
             refund.reason,
         ]
         lines.append(" · ".join(filter(None, parts)))
@@ -196,7 +203,6 @@ class GiveUpRefund(StaffAction):
     permission = "give_up_refund"
     label = _("Give up")
     heading = _("Give up this refund?")
-    button = _("Give up the refund")
     tone = "danger"
     form_class = ReasonForm
 
@@ -213,8 +219,8 @@ class GiveUpRefund(StaffAction):
         return [
             *of_refund(row),
             (_("Reason"), row.reason),
-            (_("Fund source"), row.get_source_display()),
-            (_("Error"), operation and f"{operation.error_code} {operation.error_message}".strip()),
+            (_("Fund source"), row.get_source_display() or DEFAULT_SOURCE),
+            (_("Error"), operation and error_of(operation)),
         ]
 
     def consequences(self, row: Refund) -> list[Any]:
@@ -223,6 +229,9 @@ class GiveUpRefund(StaffAction):
             _("WeChat Pay has surely not taken it, and is not asked for it any more. The payer gets nothing from it."),
             gettext("%(amount)s are refundable again, from another fund source, say.") % {"amount": amount},
         ]
+
+    def button_for(self, row: Refund, asked: Any) -> Any:
+        return gettext("Give up the refund of %(amount)s") % {"amount": amounts.in_words(row.amount, row.currency)}
 
     def perform(self, row: Refund, asked: dict[str, Any], *, reference: str, by: Any) -> Done:
         row = refunds.give_up(row, by=by, reason=asked["reason"])

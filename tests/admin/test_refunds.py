@@ -330,6 +330,8 @@ def test_a_waiting_refund_is_given_up_with_a_reason_by_whoever_may(wxpay_sandbox
     assert agent.url("refund_give_up", waiting.pk) in agent.get("refund_change", waiting.pk).links
     form = agent.get("refund_give_up", waiting.pk)
     assert "NOT_ENOUGH" in form.text and "HK$10.00 are refundable again" in form.text
+    assert "NOT_ENOUGH NOT_ENOUGH" not in form.text and "Fund source WeChat Pay’s default" in form.text
+    assert form.button == "Give up the refund of HK$10.00"
     assert "This field is required" in agent.post("refund_give_up", waiting.pk, token=form.token, reason="").text
     page = agent.post("refund_give_up", waiting.pk, token=form.token, reason="paid in cash")
     assert "The refund is given up: HK$10.00 are refundable again." in page.text
@@ -341,6 +343,18 @@ def test_a_waiting_refund_is_given_up_with_a_reason_by_whoever_may(wxpay_sandbox
     assert "paid in cash" in entry.get_change_message()
     again = agent.post("refund_give_up", waiting.pk, token=form.token, reason="paid in cash")
     assert "asked for before; nothing more was asked now" in again.text
+
+
+def test_an_order_whose_refund_waits_for_money_says_what_to_do_about_it(wxpay_sandbox, staff):
+    agent = staff("view_order", "refund_order")
+    order = wxpay_sandbox.paid_order()
+    wxpay_sandbox.fault("refuse", REFUNDS, method="POST", code="NOT_ENOUGH", status=403)
+    with pytest.raises(RefundWaits):
+        refunds.create(order, amount=3800, reference="r")
+    assert "Nothing remains to refund" in agent.get("order_refund", order.pk).text
+    assert "One of them waits for money: give it up on its own page" in agent.get("order_refund", order.pk).text
+    refunds.give_up(order.refunds.get())
+    assert "waits for money" not in agent.get("order_refund", order.pk).text
 
 
 def test_a_refund_that_may_have_been_taken_says_why_it_is_not_given_up(wxpay_sandbox, order, staff):
