@@ -1,4 +1,4 @@
-"""Simplified Chinese is complete: every translatable text of the package has its translation, compiled and shipped."""
+"""Simplified Chinese is complete: every translatable text has its translation, the example shop's too, compiled."""
 
 import ast
 import os
@@ -12,26 +12,34 @@ import polib
 import pytest
 from django.utils import translation
 
-PACKAGE = Path(__file__).resolve().parent.parent / "django_wxpay"
-CATALOGUE = PACKAGE / "locale" / "zh_Hans" / "LC_MESSAGES"
+ROOT = Path(__file__).resolve().parent.parent
 FUNCTIONS = {"gettext", "gettext_lazy", "gettext_noop", "ngettext", "ngettext_lazy", "pgettext", "pgettext_lazy"}
 EXTRACTION_SECONDS = 120
 _PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}")
 
 
+@pytest.fixture(scope="module", params=["django_wxpay", "example_project/shop"])
+def package(request):
+    return ROOT / request.param
+
+
 @pytest.fixture(scope="module")
-def catalogue():
-    return polib.pofile(str(CATALOGUE / "django.po"))
+def catalogue(package):
+    return polib.pofile(str(folder_of(package) / "django.po"))
+
+
+def folder_of(package):
+    return package / "locale" / "zh_Hans" / "LC_MESSAGES"
 
 
 def _key(entry):
     return (entry.msgctxt or "", entry.msgid, entry.msgid_plural or "")
 
 
-def _texts_in_python():
+def _texts_in_python(package):
     """What the calls of gettext and its kin name, found without any tool."""
     found = set()
-    for path in PACKAGE.rglob("*.py"):
+    for path in package.rglob("*.py"):
         tree = ast.parse(path.read_text())
         renamed = {
             alias.asname or alias.name: alias.name
@@ -49,15 +57,15 @@ def _texts_in_python():
     return found
 
 
-def test_every_text_in_python_is_in_the_catalogue(catalogue):
-    missing = _texts_in_python() - {_key(entry) for entry in catalogue if not entry.obsolete}
+def test_every_text_in_python_is_in_the_catalogue(package, catalogue):
+    missing = _texts_in_python(package) - {_key(entry) for entry in catalogue if not entry.obsolete}
     assert missing == set()
 
 
 @pytest.mark.skipif(shutil.which("xgettext") is None, reason="GNU gettext is not installed")
-def test_a_fresh_extraction_finds_what_the_catalogue_has(catalogue, tmp_path):
-    folder = tmp_path / "django_wxpay"
-    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("locale", "__pycache__"))
+def test_a_fresh_extraction_finds_what_the_catalogue_has(package, catalogue, tmp_path):
+    folder = tmp_path / package.name
+    shutil.copytree(package, folder, ignore=shutil.ignore_patterns("locale", "__pycache__"))
     (folder / "locale").mkdir()
     run = subprocess.run(
         [sys.executable, "-m", "django", "makemessages", "--locale", "zh_Hans", "--verbosity", "0"],
@@ -68,7 +76,7 @@ def test_a_fresh_extraction_finds_what_the_catalogue_has(catalogue, tmp_path):
         timeout=EXTRACTION_SECONDS,
     )
     assert run.returncode == 0, run.stderr
-    fresh = polib.pofile(str(folder / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"))
+    fresh = polib.pofile(str(folder_of(folder) / "django.po"))
     assert {_key(entry) for entry in fresh} == {_key(entry) for entry in catalogue}
 
 
@@ -87,8 +95,8 @@ def test_translations_keep_the_placeholders(catalogue):
     assert broken == []
 
 
-def test_the_compiled_catalogue_is_that_of_the_source(catalogue):
-    compiled = polib.mofile(str(CATALOGUE / "django.mo"))
+def test_the_compiled_catalogue_is_that_of_the_source(package, catalogue):
+    compiled = polib.mofile(str(folder_of(package) / "django.mo"))
     told = {_key(entry): (entry.msgstr, entry.msgstr_plural) for entry in compiled}
     assert told == {_key(entry): (entry.msgstr, entry.msgstr_plural) for entry in catalogue}
 
@@ -99,3 +107,12 @@ def test_the_compiled_catalogue_is_that_of_the_source(catalogue):
 def test_django_finds_the_translations(english, chinese):
     with translation.override("zh-hans"):
         assert translation.gettext(english) == chinese
+
+
+def test_the_shop_says_nothing_otherwise_than_the_app_whose_words_come_first():
+    """Django merges catalogues: a word with two meanings needs a context."""
+    app, shop = (
+        polib.pofile(str(folder_of(ROOT / name) / "django.po")) for name in ("django_wxpay", "example_project/shop")
+    )
+    meant = {_key(entry): entry.msgstr for entry in app}
+    assert [entry.msgid for entry in shop if meant.get(_key(entry), entry.msgstr) != entry.msgstr] == []

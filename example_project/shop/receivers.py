@@ -4,7 +4,8 @@ Each receiver runs in the transaction that marks its transition as delivered: wh
 Money is asked for with the `plan_…` services, which join that transaction.
 """
 
-from django.utils import timezone
+from django.conf import settings
+from django.utils import timezone, translation
 
 from django_wxpay import signals
 from django_wxpay.services import orders
@@ -42,10 +43,12 @@ def extend_membership(sender, row, transition, **kwargs):
 def plan_month(membership, moment):
     """Plan the deduction of the month that begins at `moment`; planning it twice plans it once."""
     day = timezone.localdate(moment)
+    with translation.override(settings.LANGUAGE_CODE):  # whoever plans it: a reference names the same words
+        description = f"Kettle & Page: {membership.plan.name}, one month from {day}"
     return orders.plan_deduction(
         membership.contract,
         amount=membership.plan.amount,
         currency=membership.plan.currency,
-        description=f"Kettle & Page: {membership.plan.name}, one month from {day}",
+        description=description,
         reference=f"membership-{membership.pk}-{day}",
     )
