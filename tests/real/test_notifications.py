@@ -87,7 +87,7 @@ def test_a_notification_and_a_poll_at_the_same_moment_move_the_order_once(world)
 STEPS = {
     "notifications._keep_and_process:before": 0,  # proved
     "notifications._process:before": 0,  # kept, not committed
-    "contracts.move:after": 0,  # applied, not committed
+    "contracts.facts.move:after": 0,  # applied, not committed
     "notifications._keep_and_process:after": 0,  # the moment before the commit
     "transactions.run:after": 1,  # committed, not acknowledged
 }
