@@ -4,8 +4,9 @@ import pytest
 from django.apps import apps
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 
-from django_wxpay.models import Order, Refund, Transition
+from django_wxpay.models import Contract, Order, Refund, Transition
 
 pytestmark = pytest.mark.django_db(transaction=True)
 APP = "django_wxpay"
@@ -62,3 +63,26 @@ def test_an_index_whose_building_was_interrupted_is_built_when_the_migration_is_
         cursor.execute(f"CREATE INDEX wxpay_transition_delivery ON {Transition._meta.db_table} (merchant)")
     migrate(DROPPED)
     assert indexes() == now
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL builds it aside and leaves a half one")
+@pytest.mark.parametrize("left", ["an index that was never finished", "all but the record that it was done"])
+def test_a_constraint_whose_exchange_was_interrupted_is_exchanged_when_the_migration_is_run_again(migrate, left):
+    before, exchanged = "0014_operation_digest", "0015_references_of_sub_merchants"
+    migrate(before)
+    if left.startswith("an index"):
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE INDEX wxpay_contract_sub_reference ON {Contract._meta.db_table} (merchant)")
+    else:
+        migrate(exchanged)
+        MigrationRecorder(connection).record_unapplied(APP, exchanged)
+    migrate(exchanged)
+    names = unique(Contract) | unique(Order)
+    assert names >= {"wxpay_contract_sub_reference", "wxpay_order_sub_reference_attempt"}
+    assert not names & {"wxpay_contract_reference", "wxpay_order_reference_attempt"}
+
+
+def unique(model):
+    with connection.cursor() as cursor:
+        known = connection.introspection.get_constraints(cursor, model._meta.db_table)
+    return {name for name, one in known.items() if one["unique"]}

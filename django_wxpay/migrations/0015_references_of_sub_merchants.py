@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from ._operations import AddUniqueGently
+from ._operations import AddUniqueGently, RemoveUniqueGently
 
 
 class Migration(migrations.Migration):
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             model_name='contract',
             constraint=models.UniqueConstraint(fields=('mchid', 'sub_mchid', 'reference'), name='wxpay_contract_sub_reference'),
         ),
-        migrations.RemoveConstraint(
+        RemoveUniqueGently(
             model_name='contract',
             name='wxpay_contract_reference',
         ),
@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
             model_name='order',
             constraint=models.UniqueConstraint(fields=('mchid', 'sub_mchid', 'reference', 'attempt'), name='wxpay_order_sub_reference_attempt'),
         ),
-        migrations.RemoveConstraint(
+        RemoveUniqueGently(
             model_name='order',
             name='wxpay_order_reference_attempt',
         ),

@@ -1,12 +1,13 @@
 """What migrations of ours do on tables that may be large."""
 
-from django.db.migrations.operations import AddConstraint, AddIndex, AlterField, RemoveIndex
+from django.db.migrations.operations import AddConstraint, AddIndex, AlterField, RemoveConstraint, RemoveIndex
 
 
 class AddIndexGently(AddIndex):
     """Add an index while others go on writing: PostgreSQL would keep them waiting until it is built.
 
-    Its migration is `atomic = False`, and has nothing else in it; should it be interrupted, it is run again. MariaDB and MySQL build indexes so by themselves.
+    Its migration is `atomic = False`, and has nothing else in it; should it be interrupted, it is run again. MariaDB
+    and MySQL build indexes so by themselves.
     """
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
@@ -28,20 +29,44 @@ class AddIndexGently(AddIndex):
 
 
 class AddUniqueGently(AddConstraint):
-    """Add a unique constraint on columns while others go on writing; for the rest as `AddIndexGently`."""
+    """Add a unique constraint on columns while others go on writing; interrupted, it is run again.
+
+    For the rest as `AddIndexGently`.
+    """
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         if schema_editor.connection.vendor != "postgresql":
             super().database_forwards(app_label, schema_editor, from_state, to_state)
             return
         model = to_state.apps.get_model(app_label, self.model_name)
-        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+        if not self.allow_migrate_model(schema_editor.connection.alias, model) or self._is_there(schema_editor):
             return
         quote = schema_editor.quote_name
         name, table = quote(self.constraint.name), quote(model._meta.db_table)
         columns = ", ".join(quote(model._meta.get_field(field).column) for field in self.constraint.fields)
+        schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # what was left when it was interrupted
         schema_editor.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns})")
         schema_editor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
+
+    def _is_there(self, schema_editor):
+        if schema_editor.collect_sql:
+            return False
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_constraint WHERE conname = %s", [self.constraint.name])
+            return cursor.fetchone() is not None
+
+
+class RemoveUniqueGently(RemoveConstraint):
+    """Remove a constraint, unless an interrupted run has done so."""
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        if schema_editor.connection.vendor != "postgresql":
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+            return
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            table, name = map(schema_editor.quote_name, (model._meta.db_table, self.name))
+            schema_editor.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
 
 
 class RemoveIndexGently(RemoveIndex):
