@@ -77,9 +77,9 @@ def run(folder: Path, *, messages: int, writers=2, readers=2, busy=4, kills=0, t
 
 
 def _start(role, folder, transport, number, messages, pause):
-    told = json.dumps([role, str(folder), transport, number, messages, pause])
+    task = json.dumps([role, str(folder), transport, number, messages, pause])
     with (folder / f"{role}-{number}.err").open("w") as errors:
-        return subprocess.Popen([sys.executable, __file__, "--part", told], cwd=ROOT, stderr=errors)
+        return subprocess.Popen([sys.executable, __file__, "--part", task], cwd=ROOT, stderr=errors)
 
 
 def _numbers(folder):

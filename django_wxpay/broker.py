@@ -35,7 +35,7 @@ from kombu.utils.json import dumps, loads
 
 logger = logging.getLogger(__name__)
 
-LOOK_FOR_DEAD_SECONDS = 5.0
+CHECK_DEAD_SECONDS = 5.0
 
 
 class Channel(virtual.Channel):
@@ -156,7 +156,7 @@ class Transport(virtual.Transport):
         self.folder = Path(client.transport_options["folder"])
         self.mine = self.folder / "taken" / uuid4().hex
         self._lock: TextIO | None = None
-        self._looked_for_dead = 0.0
+        self._checked_dead = 0.0
 
     def as_uri(self, uri: str | None, include_password: bool = False, mask: str = "**") -> str:
         """What Celery's banner and the doctor call it."""
@@ -201,9 +201,9 @@ class Transport(virtual.Transport):
     def give_back_from_dead(self) -> None:
         """Put back what readers had taken that live no more; now and then, whoever has nothing else to do."""
         now = time.monotonic()
-        if now < self._looked_for_dead:
+        if now < self._checked_dead:
             return
-        self._looked_for_dead = now + LOOK_FOR_DEAD_SECONDS
+        self._checked_dead = now + CHECK_DEAD_SECONDS
         for name in _names(self.folder / "taken"):
             reader = self.folder / "taken" / name
             try:

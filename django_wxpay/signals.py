@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from .models import Contract, Discrepancy, Order, Refund, Transition
 
 Row = TypeVar("Row")
-Told = TypeVar("Told", contravariant=True)
+Subject = TypeVar("Subject", contravariant=True)
 
 
-class Receiver(Protocol[Told]):
+class Receiver(Protocol[Subject]):
     """What may be connected. `sender`, `row` and `transition` come by name; so does what later versions add."""
 
-    def __call__(self, *, sender: Any, row: Told, transition: Transition, **more: Any) -> object: ...
+    def __call__(self, *, sender: Any, row: Subject, transition: Transition, **more: Any) -> object: ...
 
 
 class RowSignal(Signal, Generic[Row]):

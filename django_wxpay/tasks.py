@@ -114,5 +114,5 @@ def fetch_settlements() -> int:
 
 @_one_at_a_time(20 * MINUTE)
 def watch_open_rows() -> int:
-    """Give a next step to what has none, and tell a person of what takes too long."""
+    """Make due what is open and due at no time, and tell a person of what takes too long."""
     return watch.watch()

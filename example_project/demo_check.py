@@ -96,13 +96,13 @@ class Story:
             link for link in _absolute(self.staff.open(f"{self.shop}/admin/django_wxpay/order/"))
             if link.endswith("/change/")
         )  # fmt: skip
-        self.ask_refund("8.00", "late tea")
+        self.request_refund("8.00", "late tea")
 
     def log_in(self, browser, login):
         page = browser.open(f"{self.shop}/admin/")
         browser.submit(page, page.form("username", "password"), username=login[0], password=login[1])
 
-    def ask_refund(self, amount, reason) -> Page:
+    def request_refund(self, amount, reason) -> Page:
         question = self.staff.open(self.staff.open(self.order_url).link("order/1/refund/"))
         page = self.staff.submit(question, question.form("amount", "reason"), amount=amount, reason=reason)
         if f"Refund HK${amount}" not in page.text:
@@ -110,7 +110,7 @@ class Story:
         return self.staff.submit(page, page.form("amount", "reason"))
 
     def refund_too_much(self):
-        answer = self.ask_refund("30.01", "too much")
+        answer = self.request_refund("30.01", "too much")
         expect(answer.url.endswith("/refund/"), f"accepted: {answer.url} {answer.text}")
         expect(len(self.state()["refunds"]) == 1, "a second refund was made")
 
@@ -127,12 +127,12 @@ class Story:
         page = self.chan.open(self.shop)
         form = next(form for form in page.forms if form["action"].endswith("/join/pot-hkd/"))
         self.chan.submit(page, form, name="Chan Tai Man")
-        made = self.ask_api(self.chan, "POST", f"{self.shop}/wxpay/contracts/", {"offer": "leaf-cny"})
+        made = self.call_api(self.chan, "POST", f"{self.shop}/wxpay/contracts/", {"offer": "leaf-cny"})
         expect(made["launch"]["path"].startswith("pages/"), str(made))
         self.chan_session = made["launch"]["path"].rpartition("=")[2]
         self.chan_contract = f"{self.shop}/wxpay/contracts/{made['out_contract_code']}/"
 
-    def ask_api(self, browser, method, url, body=None, status=None):
+    def call_api(self, browser, method, url, body=None, status=None):
         headers = {"X-CSRFToken": browser.session.cookies["csrftoken"], "Referer": self.shop}
         answer = browser.session.request(method, url, json=body, headers=headers, timeout=ANSWER_SECONDS)
         is_expected = answer.ok if status is None else answer.status_code == status
@@ -143,7 +143,8 @@ class Story:
         self.control("faults", target="notification", kind="lost", path="PAPAY.SIGN")
         self.control(f"contracts/{self.chan_session}/sign")
         expect(
-            self.ask_api(self.chan, "GET", self.chan_contract)["state"] == "SIGNED", "the status endpoint has not asked"
+            self.call_api(self.chan, "GET", self.chan_contract)["state"] == "SIGNED",
+            "the status endpoint has not asked",
         )
         self.member_page(self.chan, "Active", "CN¥35.00", "Paid")
 
@@ -195,7 +196,7 @@ class Story:
 
     def charge(self, amount, currency, code, status=201):
         asked = {"amount": amount, "currency": currency, "auth_code": code, "reference": f"receipt-{amount}"}
-        return self.ask_api(self.cashier, "POST", f"{self.shop}/wxpay/quick-payments/", asked, status)
+        return self.call_api(self.cashier, "POST", f"{self.shop}/wxpay/quick-payments/", asked, status)
 
     def outcome(self, payment):
         """What the till hears when it asks again until there is nothing to wait for."""
@@ -203,7 +204,7 @@ class Story:
         while payment["outcome"] == "WAIT" and time.monotonic() < end:
             time.sleep(0.5)
             url = f"{self.shop}/wxpay/quick-payments/{payment['out_trade_no']}/"
-            payment = self.ask_api(self.cashier, "GET", url)
+            payment = self.call_api(self.cashier, "GET", url)
         return payment
 
     # WeChat Pay's side
@@ -233,8 +234,10 @@ class Story:
     def download_statement(self):
         yesterday = datetime.now(ZoneInfo("Asia/Shanghai")).date() - timedelta(days=1)
         self.control(f"statements/{yesterday:%Y%m%d}", rows=1000)
-        told = self.demo.processes.run(sys.executable, "-m", "django", "wxpay_download_bills", "--date", str(yesterday))
-        expect("1000 rows" in told, told)
+        output = self.demo.processes.run(
+            sys.executable, "-m", "django", "wxpay_download_bills", "--date", str(yesterday)
+        )
+        expect("1000 rows" in output, output)
 
     def state_of(self, out_trade_no):
         return next(row["trade_state"] for row in self.state()["orders"] if row["out_trade_no"] == out_trade_no)

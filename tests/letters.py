@@ -43,8 +43,8 @@ class Letter(NamedTuple):
 
     def altered(self, sandbox, **changes):
         """The same message with other values in its outer part (None removes one), signed again."""
-        told = {name: value for name, value in (json.loads(self.body) | changes).items() if value is not None}
-        return self._replace(body=json.dumps(told).encode()).signed_by(sandbox)
+        content = {name: value for name, value in (json.loads(self.body) | changes).items() if value is not None}
+        return self._replace(body=json.dumps(content).encode()).signed_by(sandbox)
 
     def sealing(self, sandbox, plain, key=None):
         """The same message with other bytes sealed in it, signed again. key: another than the merchant's."""
@@ -90,7 +90,7 @@ def write(sandbox, event_type, payload, *, alias="default", original_type="trans
     return catch(sandbox)[-1]
 
 
-def told_of_order(sandbox, order):
+def payload_of_order(sandbox, order):
     """What WeChat Pay says of an order."""
     return sandbox.wechat.orders.shown(sandbox.wechat.orders.get(order.out_trade_no))
 

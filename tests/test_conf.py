@@ -130,18 +130,18 @@ def test_what_is_no_key_is_refused_and_quoted_nowhere(wxpay_sandbox, settings, d
     with pytest.raises(ImproperlyConfigured):
         orders.deduct(contract, amount=100, currency="HKD", description="x", reference="r")
     operations.send_due()
-    told = [message for message in run_checks(tags=["wxpay"]) if not message.id.startswith("wxpay.W")]
+    messages = [message for message in run_checks(tags=["wxpay"]) if not message.id.startswith("wxpay.W")]
     out = StringIO()
     with pytest.raises(CommandError):
         call_command("wxpay_doctor", stdout=out)
     answer = wxpay_sandbox.browserless.post("/wxpay/notify/default/", "{}", content_type="application/json")
 
-    assert [message.id for message in told] == ["wxpay.E011" if name == "PRIVATE_KEY" else "wxpay.E017"]
+    assert [message.id for message in messages] == ["wxpay.E011" if name == "PRIVATE_KEY" else "wxpay.E017"]
     assert "✗ The merchant cannot be used" in out.getvalue()
     assert answer.status_code == 500
     errors = [f"{one.error_code} {one.error_message}" for one in Operation.objects.all()]
     assert "ImproperlyConfigured" in " ".join(errors) and refund.pk
-    shown = [*errors, out.getvalue(), answer.content.decode(), *(f"{one.msg} {one.hint}" for one in told)]
+    shown = [*errors, out.getvalue(), answer.content.decode(), *(f"{one.msg} {one.hint}" for one in messages)]
     shown += traceback.format_exception(raised.value)
     formatter = logging.Formatter("%(message)s")
     shown += [formatter.format(record) for record in caplog.records]

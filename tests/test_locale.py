@@ -97,8 +97,8 @@ def test_translations_keep_the_placeholders(catalogue):
 
 def test_the_compiled_catalogue_is_that_of_the_source(package, catalogue):
     compiled = polib.mofile(str(folder_of(package) / "django.mo"))
-    told = {_key(entry): (entry.msgstr, entry.msgstr_plural) for entry in compiled}
-    assert told == {_key(entry): (entry.msgstr, entry.msgstr_plural) for entry in catalogue}
+    known = {_key(entry): (entry.msgstr, entry.msgstr_plural) for entry in compiled}
+    assert known == {_key(entry): (entry.msgstr, entry.msgstr_plural) for entry in catalogue}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class FetchForm(MerchantForm):
 
     def __init__(self, data=None):
         today = bills.china_today()
-        begins = today - timedelta(days=settlements.LOOK_BACK_DAYS)
+        begins = today - timedelta(days=settlements.REACH_BACK_DAYS)
         super().__init__(data, initial={"start": begins, "end": today})
 
     def clean(self):

@@ -115,7 +115,7 @@ class QuickPaymentViewSet(CustomerViewSet):
 
     @extend_schema(responses={200: QuickPaymentSerializer, 404: ERRORS[404]})
     def retrieve(self, request, out_trade_no):
-        """How it went so far. Asking takes the one step that is due: a query, or the reversal when the time is over."""
+        """How it went so far. Asking does the one thing that is due: a query, or the reversal when the time is over."""
         return Response(self._shown(orders.status(self.get_object())))
 
     def _shown(self, order):

@@ -49,9 +49,9 @@ def check_notify_url(app_configs: Sequence[AppConfig] | None = None, **options: 
 def check_notify_url_for_money(app_configs: Sequence[AppConfig] | None = None, **options: Any) -> list[CheckMessage]:
     """What DEBUG or a sandbox excuses while developing: an address without https."""
     base, entries = conf.setting("NOTIFY_URL_BASE"), usable_merchants()
-    is_told = not settings.DEBUG and not _is_playground(entries)
+    is_reported = not settings.DEBUG and not _is_playground(entries)
     is_plain = str(base).lower().startswith("http://")
-    return [found("E032")] if entries and is_plain and not is_told else []
+    return [found("E032")] if entries and is_plain and not is_reported else []
 
 
 def leads_to_us(path: str) -> bool:

@@ -48,10 +48,10 @@ class RawAnswer:
     def server_time(self) -> datetime | None:
         """The other side's clock, from the ``Date`` header; None when it has none that can be read."""
         try:
-            told = parsedate_to_datetime(self.headers["Date"])
+            moment = parsedate_to_datetime(self.headers["Date"])
         except (KeyError, TypeError, ValueError):
             return None
-        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)
+        return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _whole(digits: str) -> int | str:
@@ -97,25 +97,25 @@ def decode(raw: RawAnswer) -> Answer:
 def error_of(raw: RawAnswer) -> tuple[str, str, Any]:
     """Return code, message and detail of an answer that is an error."""
     try:
-        told = read_object(raw.body.decode())
+        error = read_object(raw.body.decode())
     except ValueError:
         return "", "the answer's body is not the JSON of an error", None
-    code, message = told.get("code"), told.get("message")
+    code, message = error.get("code"), error.get("message")
     return (
         clean(code.strip(), 64) if isinstance(code, str) else "",
         clean(message, 512) if isinstance(message, str) else "",
-        told.get("detail"),
+        error.get("detail"),
     )
 
 
 def retry_after(raw: RawAnswer, now: float) -> int | None:
     """Return how many seconds an answer asks to wait, `LONGEST_WAIT_SECONDS` at most; None when it does not say."""
-    told = raw.headers.get("Retry-After", "").strip()
+    header = raw.headers.get("Retry-After", "").strip()
     try:
-        if told.isascii() and told.isdigit():
-            seconds = int(told[:12])
+        if header.isascii() and header.isdigit():
+            seconds = int(header[:12])
         else:
-            moment = parsedate_to_datetime(told)
+            moment = parsedate_to_datetime(header)
             seconds = int((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - now)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -246,7 +246,7 @@ def addresses(host: str, port: int, seconds: float) -> list[Any]:
     answer = _asked.setdefault(place, mine)
     if answer is mine:
         try:
-            threading.Thread(target=_ask, args=(place, mine), name=f"resolve {host}", daemon=True).start()
+            threading.Thread(target=_resolve_in_thread, args=(place, mine), name=f"resolve {host}", daemon=True).start()
         except RuntimeError as error:
             del _asked[place]
             mine.set_exception(OSError(f"no thread to resolve in: {error}"))
@@ -256,7 +256,7 @@ def addresses(host: str, port: int, seconds: float) -> list[Any]:
         raise TimeoutError(f"{host} was not resolved in time") from None
 
 
-def _ask(place: tuple[int, str, int], answer: futures.Future[list[Any]]) -> None:
+def _resolve_in_thread(place: tuple[int, str, int], answer: futures.Future[list[Any]]) -> None:
     _, host, port = place
     try:
         answer.set_result(socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM))

@@ -37,14 +37,14 @@ class Envelope(NamedTuple):
         return f"<Envelope {self.id} {self.event_type}>"
 
 
-def _text(told: dict[str, Any], name: str) -> str:
-    value = told.get(name)
+def _text(message: dict[str, Any], name: str) -> str:
+    value = message.get(name)
     return value if isinstance(value, str) else ""
 
 
-def _name(told: dict[str, Any], body: bytes) -> str:
+def _name(message: dict[str, Any], body: bytes) -> str:
     """What tells a message from others, the same for its repeats; it must fit a column, and be unique there."""
-    name = _text(told, "id")
+    name = _text(message, "id")
     if _NAME.fullmatch(name):
         return name
     return sha256(name.encode("utf-8", "surrogatepass") or body).hexdigest()
@@ -67,8 +67,8 @@ class Notifications(Unseen):
     def decode(self, body: bytes) -> Envelope:
         """Return the outer part of a verified notification; MessageMalformed when nothing in it can be opened."""
         try:
-            told = read_object(body.decode())
-            resource = told["resource"]
+            message = read_object(body.decode())
+            resource = message["resource"]
             if resource["algorithm"] != _ALGORITHM:
                 raise ValueError("sealed by an unknown algorithm")
             sealed = (resource["ciphertext"], resource["nonce"], resource.get("associated_data") or "")
@@ -77,11 +77,11 @@ class Notifications(Unseen):
         if {*map(type, sealed)} != {str}:
             raise MessageMalformed("The notification is not as the manual describes (something is no text).")
         return Envelope(
-            _name(told, body),
-            _text(told, "create_time"),
-            _text(told, "event_type"),
-            _text(told, "resource_type"),
-            _text(told, "summary"),
+            _name(message, body),
+            _text(message, "create_time"),
+            _text(message, "event_type"),
+            _text(message, "resource_type"),
+            _text(message, "summary"),
             _text(resource, "original_type"),
             resource,
         )

@@ -79,11 +79,11 @@ def forget(error: BaseException) -> None:
             continue
         seen.add(id(one))
         traceback.clear_frames(one.__traceback__)
-        one.args = tuple(_told(arg) for arg in one.args)
+        one.args = tuple(_masked_argument(arg) for arg in one.args)
         todo += [one.__cause__, one.__context__, *(arg for arg in one.args if isinstance(arg, BaseException))]
 
 
-def _told(arg: object) -> object:
+def _masked_argument(arg: object) -> object:
     if isinstance(arg, bytes):  # a UnicodeDecodeError repeats all that could not be decoded
         return HIDDEN
     return masked(arg) if isinstance(arg, str) else arg

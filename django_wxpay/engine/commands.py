@@ -54,7 +54,7 @@ class Command:
         return None
 
     def verdict(self, row: Any, operation: Operation) -> str | None:
-        """What the row's state says about this ask: DONE, REFUSED, or None while it says nothing."""
+        """What the row's state says about this request: DONE, REFUSED, or None while it says nothing."""
         raise NotImplementedError
 
 

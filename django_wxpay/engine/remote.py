@@ -33,7 +33,7 @@ from . import discrepancies, registry, transactions
 
 logger = logging.getLogger(__name__)
 Reason = MerchantState.Reason
-LONGEST_STEP = 9  # 2⁹ s, about eight minutes
+MOST_IN_A_ROW = 9  # 2⁹ s, about eight minutes
 LONGEST: dict[str, int] = {Reason.RATE_LIMITED: 600, Reason.NO_ANSWER: 60}  # seconds: the longest pause
 IN_A_ROW = timedelta(minutes=10)  # after that the next one is the first again
 SILENT_SECONDS = 1  # a call that fails sooner holds up nobody
@@ -107,18 +107,18 @@ def slow_down(merchant: conf.Merchant, reason: str, begun_at: datetime, retry_af
     in_a_row = state.slow_reason == reason and state.slow_until is not None and now - state.slow_until < IN_A_ROW
     if in_a_row and state.slow_at is not None and begun_at <= state.slow_at:
         return
-    step = min(state.slow_step + 1, LONGEST_STEP) if in_a_row else 1
-    seconds = min(max(_pause(reason, step), retry_after or 0), LONGEST[reason])
+    times = min(state.slow_step + 1, MOST_IN_A_ROW) if in_a_row else 1
+    seconds = min(max(_pause(reason, times), retry_after or 0), LONGEST[reason])
     MerchantState.objects.filter(pk=state.pk).update(
-        slow_step=step, slow_reason=reason, slow_at=now, slow_until=now + timedelta(seconds=seconds)
+        slow_step=times, slow_reason=reason, slow_at=now, slow_until=now + timedelta(seconds=seconds)
     )
     logger.warning("%s merchant=%s: holding back %.0f s", reason, merchant.alias, seconds)
 
 
-def _pause(reason: str, step: int) -> float:
-    if reason == Reason.NO_ANSWER and step < SILENT:
+def _pause(reason: str, times: int) -> float:
+    if reason == Reason.NO_ANSWER and times < SILENT:
         return 0
-    exponent = step if reason == Reason.RATE_LIMITED else step - SILENT + 2
+    exponent = times if reason == Reason.RATE_LIMITED else times - SILENT + 2
     return float(2**exponent * random.uniform(0.5, 1.5))
 
 

@@ -1,4 +1,4 @@
-"""Rows that nobody would look at again are made due; rows whose story takes too long are told to a person.
+"""Open rows that are due at no time are made due; rows whose story takes too long are told to a person.
 
 Whatever brought them there: a bug, a crash, a hand in the database. No state is an end but a final one.
 """
@@ -24,7 +24,7 @@ def watch() -> int:
 
 
 def mend(limit: int = AT_ONCE) -> int:
-    """Make due what is open and has no next step; returns how many rows."""
+    """Make due what is open and nothing would take up again; returns how many rows."""
     mended = 0
     for subject in registry.SUBJECT.values():
         asked = Operation.objects.open().filter(subject=subject.name, object_id=OuterRef("pk"))
@@ -46,7 +46,7 @@ def _make_due(rows: Any, clock: str, limit: int) -> int:
         return 0
     still = rows.model.objects.filter(pk__in=pks, **{f"{clock}__isnull": True})
     made: int = still.update(**{clock: timezone.now()})
-    logger.error("%s rows of %s had no next step: made due, the first is pk=%s", made, rows.model.__name__, pks[0])
+    logger.error("%s rows of %s were due at no time: made due, the first is pk=%s", made, rows.model.__name__, pks[0])
     return made
 
 
@@ -55,11 +55,11 @@ def tell(limit: int = AT_ONCE) -> int:
     now = timezone.now()
     count = 0
     for subject in registry.SUBJECT.values():
-        told = Discrepancy.objects.filter(
+        reported = Discrepancy.objects.filter(
             about=subject.name, object_id=OuterRef("pk"), kind=Discrepancy.Kind.STUCK,
             created_at__gte=OuterRef("state_at"),
         )  # fmt: skip
-        rows = subject.model.objects.filter(~Exists(told))
+        rows = subject.model.objects.filter(~Exists(reported))
         for state, patience in subject.patience.items():
             late = now - patience
             stuck = rows.filter(state=state, created_at__lte=late, state_at__lte=late)

@@ -43,7 +43,7 @@ class OperationQuerySet(TrueQuerySet["Operation"]):
 
 
 class Operation(Remembered):
-    """What we ask of WeChat Pay and that changes the world. Written before it is sent, one row per ask.
+    """What we ask of WeChat Pay and that changes the world. Written before it is sent, one row per request.
 
     `fields` are the business fields as sent, so that a repeat is the same request; never a payment code. `busy_until`
     is NULL while it is certain that no request of it was taken, or ever will be.

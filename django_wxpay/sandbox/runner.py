@@ -39,11 +39,11 @@ class Messenger(threading.Thread):
     def __init__(self, sandbox: Sandbox) -> None:
         super().__init__(name="sandbox-messenger", daemon=True)
         self._sandbox = sandbox
-        self._wake = threading.Event()
+        self._changed = threading.Event()
         self._stopping = False
         sandbox.notifications.sender = post
         sandbox.notifications.first_delay = FIRST_NOTIFICATION_SECONDS
-        sandbox.after_change = self._wake.set
+        sandbox.after_change = self._changed.set
 
     def run(self) -> None:
         with ThreadPoolExecutor(SENDERS, thread_name_prefix="sandbox-sender") as pool:
@@ -53,12 +53,12 @@ class Messenger(threading.Thread):
                 except Exception as error:  # a messenger that stops would look like a shop that never hears
                     print(f"sandbox: {error!r}", file=sys.stderr)
                     nap = LONGEST_NAP_SECONDS
-                self._wake.wait(min(max(nap, SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS))
-                self._wake.clear()
+                self._changed.wait(min(max(nap, SHORTEST_NAP_SECONDS), LONGEST_NAP_SECONDS))
+                self._changed.clear()
 
     def stop(self) -> None:
         self._stopping = True
-        self._wake.set()
+        self._changed.set()
         self.join(ANSWER_SECONDS + 1)
 
     def _round(self, pool: ThreadPoolExecutor) -> float:

@@ -19,7 +19,7 @@ from .bills import REACH_DAYS, china_today, global_merchant
 logger = logging.getLogger(__name__)
 State = Settlement.State
 Values = dict[str, Any]
-LOOK_BACK_DAYS = 10  # a payout waits for a working day and for enough money in the pool
+REACH_BACK_DAYS = 10  # a payout waits for a working day and for enough money in the pool
 AMOUNTS = ("settled", "unsettle", "pay", "refund", "net", "fee")
 SPLIT = ("settled", "unsettle", "pay", "refund")
 EVERY = timedelta(hours=6)
@@ -41,7 +41,7 @@ def fetch(*, start: date | None = None, end: date | None = None, sub_mchid: str 
     end = end or china_today()
     whose = {"merchant": config.alias, "mchid": config.mchid, "sub_mchid": sub_mchid}
     mine = Settlement.objects.filter(mchid=config.mchid, sub_mchid=sub_mchid)
-    start = start or _look_back(mine, end)
+    start = start or _reach_back(mine, end)
     with remote.client_of(Settlement(**whose)) as client:
         listed = client.settlements
         settled = _keyed(State.SETTLED, listed.iter_all(state=State.SETTLED, start=start, end=end, sub_mchid=sub_mchid))
@@ -116,7 +116,7 @@ def _sub_mchids(config: conf.Merchant) -> list[str]:
     """Whose settlements an institution asks for beside its own, in any order: a batch that ends early is fair."""
     if not config.is_institution:
         return []
-    since = timezone.now() - timedelta(days=LOOK_BACK_DAYS)
+    since = timezone.now() - timedelta(days=REACH_BACK_DAYS)
     known = {config.sub_mchid}
     for model in (Order, Refund):
         recent = model.objects.filter(created_at__gte=since, mchid=config.mchid)
@@ -126,9 +126,9 @@ def _sub_mchids(config: conf.Merchant) -> list[str]:
     return random.sample(sorted(known - {""}), k=len(known - {""}))
 
 
-def _look_back(mine: QuerySet[Settlement], end: date) -> date:
+def _reach_back(mine: QuerySet[Settlement], end: date) -> date:
     """As far as the oldest trade that still waits: its payout may have come while nobody asked."""
-    usual = end - timedelta(days=LOOK_BACK_DAYS)
+    usual = end - timedelta(days=REACH_BACK_DAYS)
     oldest = mine.filter(state=State.UNSETTLE).aggregate(day=Min("trade_start_date"))["day"] or usual
     return max(min(oldest, usual), end - timedelta(days=REACH_DAYS))
 

@@ -30,7 +30,7 @@ def failing_receiver():
     class Receiver:
         broken = True
 
-        def __call__(self, **told):
+        def __call__(self, **given):
             if self.broken:
                 raise RuntimeError("the shop's own bug")
 

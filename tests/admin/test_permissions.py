@@ -7,7 +7,7 @@ from django_wxpay.testing import make_contract, make_order, make_refund
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.scenario("S41")]
 
-ASKS = [
+ACTIONS = [
     ("contract", "terminate", "terminate_contract"),
     ("contract", "query", "query_contract"),
     ("order", "refund", "refund_order"),
@@ -22,7 +22,7 @@ ASKS = [
     ("discrepancy", "ignore", "resolve_discrepancy"),
     ("operation", "end", "end_operation"),
 ]
-LIST_ASKS = [
+LIST_ACTIONS = [
     ("contract", "terminate", "terminate_contract"),
     ("order", "refund", "refund_order"),
     ("order", "query", "query_order"),
@@ -53,7 +53,7 @@ def rows(wxpay_sandbox):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "name", "permission"), ASKS)
+@pytest.mark.parametrize(("model", "name", "permission"), ACTIONS)
 def test_the_address_typed_by_hand_without_permission_is_refused_and_logged(
     rows, viewer, caplog, model, name, permission
 ):
@@ -67,14 +67,14 @@ def test_the_address_typed_by_hand_without_permission_is_refused_and_logged(
         assert f"user={viewer.user.pk}" in ours[0].getMessage()
 
 
-@pytest.mark.parametrize(("model", "name", "permission"), ASKS)
+@pytest.mark.parametrize(("model", "name", "permission"), ACTIONS)
 def test_a_permission_to_act_without_one_to_see_is_refused(rows, staff, model, name, permission):
     agent = staff(permission)
     assert agent.get(f"{model}_{name}", rows[model].pk).status_code == 403
     assert agent.post(f"{model}_{name}", rows[model].pk).status_code == 403
 
 
-@pytest.mark.parametrize(("model", "name", "permission"), LIST_ASKS)
+@pytest.mark.parametrize(("model", "name", "permission"), LIST_ACTIONS)
 def test_a_list_action_without_permission_is_not_offered_nor_done(rows, viewer, staff, model, name, permission):
     agent = staff(f"view_{model}", permission)
     token = agent.choose(model, f"{name}_selected", [rows[model]]).token

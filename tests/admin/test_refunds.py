@@ -243,7 +243,7 @@ def test_when_nothing_could_be_sent_the_page_says_that_it_will_be(wxpay_sandbox,
 
 
 @pytest.mark.parametrize(
-    ("amount", "told"),
+    ("amount", "words"),
     [
         ("", "This field is required."),
         ("0", "more than zero"),
@@ -254,9 +254,9 @@ def test_when_nothing_could_be_sent_the_page_says_that_it_will_be(wxpay_sandbox,
         ("38.01", "Only HK$38.00 can still be refunded"),
     ],
 )
-def test_an_amount_that_cannot_be_is_refused_in_the_form(wxpay_sandbox, order, agent, amount, told):
+def test_an_amount_that_cannot_be_is_refused_in_the_form(wxpay_sandbox, order, agent, amount, words):
     page = agent.confirm("order_refund", order.pk, amount=amount)
-    assert told in page.text
+    assert words in page.text
     assert page.token and not Refund.objects.exists()
 
 

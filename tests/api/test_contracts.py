@@ -444,7 +444,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 schema = SchemaGenerator().get_schema(request=None, public=True)
 validate_schema(schema)
-print(json.dumps({path: {method: list(told["responses"]) for method, told in ways.items()}
+print(json.dumps({path: {method: list(about["responses"]) for method, about in ways.items()}
                   for path, ways in schema["paths"].items()}))
 """)
     payload = json.loads(done.stdout)

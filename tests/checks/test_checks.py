@@ -74,12 +74,12 @@ def shop(settings, monkeypatch):
     return settings
 
 
-def told(**options):
+def problems(**options):
     return [message for message in run_checks(**options) if str(message.id).startswith("wxpay.")]
 
 
 def ids(**options):
-    return [message.id.removeprefix("wxpay.") for message in told(**options)]
+    return [message.id.removeprefix("wxpay.") for message in problems(**options)]
 
 
 def put(shop, **changes):
@@ -209,7 +209,7 @@ def test_mistake_in_a_merchant(shop, changes, expected):
 def test_likely_meaning_of_an_unknown_setting_is_named(shop):
     put(shop, API_V3_KEY="x")
 
-    (message,) = told()
+    (message,) = problems()
     assert message.hint == "Did you mean 'APIV3_KEY'?"
 
 
@@ -225,7 +225,7 @@ def test_likely_meaning_of_an_unknown_setting_is_named(shop):
 def test_what_stands_in_a_keys_place_is_named(shop, name, value, says):
     put(shop, **{name: value}, **({"PUBLIC_KEY_ID": PUBLIC_KEY_ID} if name == "PUBLIC_KEY" else {}))
 
-    (message,) = told()
+    (message,) = problems()
     assert says in message.msg
 
 
@@ -239,7 +239,7 @@ def test_private_key_may_be_a_file(shop, tmp_path):
 def test_two_aliases_of_one_merchant(shop):
     shop.WXPAY = {**shop.WXPAY, "MERCHANTS": {"a": GOOD, "b": GOOD, "c": GOOD | {"MCHID": "1900000002"}}}
 
-    (message,) = told()
+    (message,) = problems()
     assert message.id == "wxpay.W024"
     assert "a, b " in message.msg
 
@@ -265,7 +265,7 @@ def test_two_aliases_of_one_number_that_do_not_agree_about_it(shop, changes, nam
     entries = {"a": INSTITUTION, "b": INSTITUTION | {"SUB_MCHID": "1900000110"} | changes}
     shop.WXPAY = {**shop.WXPAY, "MERCHANTS": entries}
 
-    assert [(one.id, f"not the same {names}." in one.msg) for one in told()] == (
+    assert [(one.id, f"not the same {names}." in one.msg) for one in problems()] == (
         [("wxpay.E054", True)] if names else []
     )
 
@@ -313,7 +313,7 @@ def test_address_without_https_is_tolerated_while_developing(shop):
 
 def test_host_that_django_would_not_admit(shop):
     shop.ALLOWED_HOSTS = ["www.shop.example"]
-    (message,) = told()
+    (message,) = problems()
     assert (message.id, "shop.example," in message.msg) == ("wxpay.W057", True)
 
     shop.ALLOWED_HOSTS = [".shop.example"]
@@ -373,7 +373,7 @@ def test_checkout(shop, path, expected):
 def test_beat_that_lacks_a_task(shop):
     del shop.celery.conf.beat_schedule["wxpay: poll orders"]
 
-    (message,) = told()
+    (message,) = problems()
     assert (message.id, "django_wxpay.tasks.poll_orders" in message.msg) == ("wxpay.W041", True)
 
 
@@ -459,9 +459,9 @@ def writer(shop, monkeypatch):
 def test_database_that_only_the_router_names_is_looked_at(writer, vendor, expected):
     writer.vendor = vendor
 
-    told = [*databases.check_databases(), *databases.check_database_timeout()]
-    assert [message.id.removeprefix("wxpay.") for message in told] == expected
-    assert all("'writer'" in message.msg for message in told)
+    problems = [*databases.check_databases(), *databases.check_database_timeout()]
+    assert [message.id.removeprefix("wxpay.") for message in problems] == expected
+    assert all("'writer'" in message.msg for message in problems)
 
 
 @pytest.mark.scenario("S59")
@@ -629,9 +629,9 @@ def test_no_check_shows_a_secret(shop):
     }
     put(shop, **secrets)
 
-    shown = " ".join(f"{message.msg} {message.hint}" for message in told())
+    shown = " ".join(f"{message.msg} {message.hint}" for message in problems())
 
-    assert len(told()) >= 7
+    assert len(problems()) >= 7
     for secret in secrets.values():
         assert secret not in shown
 
@@ -659,6 +659,6 @@ def test_a_clock_that_was_off_when_certificates_were_asked_for_is_told(wxpay_san
     wxpay_sandbox.wechat.set_clock(skew=skew)
     with contextlib.suppress(WxPayError):
         certificates.refresh("default")
-    told = [message for message in run_checks(databases=["default"]) if message.id == "wxpay.W053"]
-    assert len(told) == (says is not None)
-    assert says is None or says in told[0].msg
+    problems = [message for message in run_checks(databases=["default"]) if message.id == "wxpay.W053"]
+    assert len(problems) == (says is not None)
+    assert says is None or says in problems[0].msg

@@ -16,10 +16,10 @@ FILE = "交易时间,商户号\n`2026-03-01 12:00:09,`1900000100\n".encode()
 def statement(body=FILE, *, sha1=None, headers=(), zipped=False, **signing):
     """The answer that is a file: the signature covers its hash."""
     sha1 = hashlib.sha1(body).hexdigest() if sha1 is None else sha1
-    told = {"Wechatpay-Statement-Sha1": sha1, "Content-Type": "text/plain"}
-    told |= ({"Content-Encoding": "gzip"} if zipped else {}) | dict(headers)
+    all_headers = {"Wechatpay-Statement-Sha1": sha1, "Content-Type": "text/plain"}
+    all_headers |= ({"Content-Encoding": "gzip"} if zipped else {}) | dict(headers)
     signs = f'{{"sha1":"{sha1}"}}'.encode()
-    return Reply(200, gzip.compress(body) if zipped else body, headers=told, signs=signs, **signing)
+    return Reply(200, gzip.compress(body) if zipped else body, headers=all_headers, signs=signs, **signing)
 
 
 def download(client, **changed):

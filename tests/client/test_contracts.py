@@ -18,7 +18,7 @@ def pre_sign(client, **changed):
 
 
 @pytest.mark.parametrize(
-    ("channel", "path", "told"),
+    ("channel", "path", "content"),
     [
         ("mini_program", "miniprogram-pre-entrust-sign", {"session_id": "1"}),
         ("app", "app-pre-entrust-sign", {"session_id": "1"}),
@@ -27,9 +27,9 @@ def pre_sign(client, **changed):
         ("web", "web-pre-entrust-sign", {"sign_url": "https://x/"}),
     ],
 )
-def test_each_channel_has_its_path_and_its_answer(channel, path, told):
-    client = make_client(Reply(200, told))
-    assert pre_sign(client, channel=channel).data == told
+def test_each_channel_has_its_path_and_its_answer(channel, path, content):
+    client = make_client(Reply(200, content))
+    assert pre_sign(client, channel=channel).data == content
     assert client.wire.last.method == "POST"
     assert client.wire.last.path_url == f"/v3/global/papay/contracts/{path}"
 

@@ -34,10 +34,10 @@ def test_a_special_error_is_caught_as_its_general_one(error, kind):
 
 @pytest.mark.parametrize("error", [errors.APIError, errors.OutcomeUnknown])
 def test_codes_are_compared_without_underscores_and_case(error):
-    told = error("no such order", code="ORDERNOTEXIST")
-    assert told.means("ORDER_NOT_EXIST")
-    assert told.means("SYSTEM_ERROR", "order_not_exist")
-    assert not told.means("ORDER_PAID")
+    refusal = error("no such order", code="ORDERNOTEXIST")
+    assert refusal.means("ORDER_NOT_EXIST")
+    assert refusal.means("SYSTEM_ERROR", "order_not_exist")
+    assert not refusal.means("ORDER_PAID")
 
 
 def test_an_api_error_says_code_message_status_and_request_id_but_not_the_detail():

@@ -25,7 +25,7 @@ SERIAL = "5157F09EFDC096DE15EBE81A47057A7200000001"
 
 
 def notification(**changed):
-    told = {
+    message = {
         "id": "5f6d1c9e-2a77-5b0e-9d51-0f6b0a4c7e10",
         "create_time": "2026-03-01T12:00:05+08:00",
         "event_type": "REFUND.SUCCESS",
@@ -33,7 +33,7 @@ def notification(**changed):
         "summary": "refund succeeded",
         "resource": seal({"refund_id": "5030"}, associated_data="refund", original_type="refund"),
     } | changed
-    return json.dumps({name: value for name, value in told.items() if value is not None}).encode()
+    return json.dumps({name: value for name, value in message.items() if value is not None}).encode()
 
 
 def refused(headers, body=b"{}", client=None):
@@ -184,8 +184,8 @@ def test_an_absent_signature_type_is_tolerated():
 def test_djangos_headers_are_read_too():
     from django.http.request import HttpHeaders
 
-    told = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed(b"{}").items()}
-    make_client().notifications.verify(HttpHeaders(told), b"{}")
+    message = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed(b"{}").items()}
+    make_client().notifications.verify(HttpHeaders(message), b"{}")
 
 
 def test_a_message_of_an_unknown_key_is_refused():
@@ -253,9 +253,9 @@ def test_a_message_not_as_the_manual_describes_is_malformed(body):
 @pytest.mark.scenario("S58")
 def test_an_id_that_is_no_name_is_told_by_its_digest_the_same_for_repeats(name):
     decode = make_client().notifications.decode
-    told = notification(id=name)
-    known = decode(told).id
-    assert re.fullmatch("[0-9a-f]{64}", known) and decode(told).id == known
+    message = notification(id=name)
+    known = decode(message).id
+    assert re.fullmatch("[0-9a-f]{64}", known) and decode(message).id == known
     again = notification(id=name, create_time="later")
     assert (decode(again).id == known) is (isinstance(name, str) and name != "")
     assert decode(notification(id="another" * 20)).id != known

@@ -25,17 +25,17 @@ HIDDEN = [OPENID, CODE, NAME, APIV3_KEY, BODY, 'signature="', "nonce_str="]
 
 def shown(error):
     """All that a debug page or an error tracker shows of an error, but for the variables of the test itself."""
-    told, todo, seen = [], [error], set()
+    visible, todo, seen = [], [error], set()
     while todo:
         one = todo.pop()
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        told.append(f"{one!r} {one}")
+        visible.append(f"{one!r} {one}")
         frames = dropwhile(lambda step: "/tests/" in step[0].f_code.co_filename, traceback.walk_tb(one.__traceback__))
-        told += [f"{frame.f_code.co_filename}:{line} {frame.f_locals!r}" for frame, line in frames]
+        visible += [f"{frame.f_code.co_filename}:{line} {frame.f_locals!r}" for frame, line in frames]
         todo += [one.__cause__, one.__context__]
-    return "\n".join(told)
+    return "\n".join(visible)
 
 
 def sign(client):
@@ -199,8 +199,8 @@ def test_an_error_text_repeats_neither_openid_nor_payment_code_nor_name(call, me
     }
     with pytest.raises((APIError, OutcomeUnknown)) as caught:
         call(make_client(Reply(status, body)))
-    told = f"{caught.value!r} {caught.value} {vars(caught.value)}"
-    assert [secret for secret in HIDDEN if secret in told] == [] and "…" in told
+    visible = f"{caught.value!r} {caught.value} {vars(caught.value)}"
+    assert [secret for secret in HIDDEN if secret in visible] == [] and "…" in visible
 
 
 @pytest.mark.parametrize("key", ["openid", "sp_openid", "sub_openid"])
@@ -224,7 +224,7 @@ def test_numbers_amounts_and_words_stay_in_error_texts():
 
 
 def test_of_a_details_parts_only_those_that_say_where_the_mistake_is_are_kept():
-    told = {
+    visible = {
         "field": "signature", "value": "x", "location": "authorization", "other": {"body": "x"},
         "detail": {"issue": "sign not match"},
         "sign_information": {
@@ -232,7 +232,7 @@ def test_of_a_details_parts_only_those_that_say_where_the_mistake_is_are_kept():
             "truncated_sign_message": 'POST\n/v3/x\n1\nn\n{"payer":{"auth_code":"1345',
         },
     }  # fmt: skip
-    assert masked_detail(told) == {
+    assert masked_detail(visible) == {
         "field": "signature", "location": "authorization", "detail": {"issue": "sign not match"},
         "sign_information": {
             "method": "POST", "url": "/v3/x", "sign_message_length": 9, "truncated_sign_message": "POST\n/v3/x\n1\nn",

@@ -157,7 +157,7 @@ def test_unsigned_refusals_are_believed_only_when_told_so_and_badly_signed_ones_
 
 @pytest.mark.scenario("S55")
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("header", "seconds"),
     [
         ("7", 7),
         ("0", 0),
@@ -181,9 +181,9 @@ def test_unsigned_refusals_are_believed_only_when_told_so_and_badly_signed_ones_
     ],
 )
 @pytest.mark.parametrize("sign", [True, False])
-def test_a_rate_limit_says_how_long_to_wait_in_whole_seconds_within_a_bound(told, seconds, sign):
+def test_a_rate_limit_says_how_long_to_wait_in_whole_seconds_within_a_bound(header, seconds, sign):
     client = make_client(
-        Reply(429, {}, headers={"Retry-After": told}, sign=sign, at=1767225600), clock=lambda: 1767225600
+        Reply(429, {}, headers={"Retry-After": header}, sign=sign, at=1767225600), clock=lambda: 1767225600
     )
     with pytest.raises(RateLimited) as caught:
         post(client)

@@ -10,8 +10,8 @@ MARCH = {"state": "SETTLED", "start": date(2026, 3, 1), "end": "20260331"}
 
 
 def page(*batches, total=None):
-    told = {"data": [{"batch_id": batch} for batch in batches], "limit": len(batches), "offset": 0}
-    return Reply(200, told if total is None else told | {"total_count": total})
+    first_page = {"data": [{"batch_id": batch} for batch in batches], "limit": len(batches), "offset": 0}
+    return Reply(200, first_page if total is None else first_page | {"total_count": total})
 
 
 def test_settled_money_is_asked_for_by_days_and_without_the_callers_number():

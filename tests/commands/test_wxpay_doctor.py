@@ -54,9 +54,9 @@ def change(settings, merchant="default", **changes):
 
 @pytest.mark.parametrize("merchant", ["default", "institution"])
 def test_healthy_merchant(wechat, merchant):
-    told, well = doctor(merchant=merchant)
+    output, well = doctor(merchant=merchant)
 
-    assert well, told
+    assert well, output
     for line in (
         "✓ Our clock agrees",
         "✓ WeChat Pay accepts our signature",
@@ -64,8 +64,8 @@ def test_healthy_merchant(wechat, merchant):
         "✓ We can verify WeChat Pay's signature",
         f"· Address to register with WeChat Pay for terminations: https://shop.example/wxpay/notify/{merchant}/",
     ):
-        assert line in told
-    assert "✗" not in told
+        assert line in output
+    assert "✗" not in output
     assert PlatformCertificate.objects.exists()
 
 
@@ -83,9 +83,9 @@ def test_nothing_to_examine(settings):
 
 
 def test_unknown_merchant_is_named(wechat):
-    told, well = doctor(merchant="nobody")
+    output, well = doctor(merchant="nobody")
 
-    assert not well and "✗ The merchant cannot be used" in told and "'nobody'" in told
+    assert not well and "✗ The merchant cannot be used" in output and "'nobody'" in output
 
 
 @pytest.mark.scenario("S07")
@@ -102,10 +102,10 @@ def test_unknown_merchant_is_named(wechat):
 def test_clock_that_is_off_is_named_with_the_skew(wechat, seconds, says, well):
     wechat.wechat.clock.skew = seconds
 
-    told, is_well = doctor()
+    output, is_well = doctor()
 
-    assert is_well == well, told
-    assert re.search(says, told), told
+    assert is_well == well, output
+    assert re.search(says, output), output
 
 
 def test_private_key_of_somebody_else(wechat, settings):
@@ -115,54 +115,54 @@ def test_private_key_of_somebody_else(wechat, settings):
     ).decode()
     change(settings, PRIVATE_KEY=text)
 
-    told, well = doctor()
+    output, well = doctor()
 
     assert not well
-    assert "✗ WeChat Pay does not accept our signature: SIGN_ERROR" in told
-    assert "must belong together" in told
-    assert "PRIVATE KEY" not in told
+    assert "✗ WeChat Pay does not accept our signature: SIGN_ERROR" in output
+    assert "must belong together" in output
+    assert "PRIVATE KEY" not in output
 
 
 def test_wrong_apiv3_key(wechat, settings):
     change(settings, APIV3_KEY="x" * 32)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert not well and "✗ The platform certificates do not decrypt" in told
-    assert "x" * 32 not in told
+    assert not well and "✗ The platform certificates do not decrypt" in output
+    assert "x" * 32 not in output
 
 
 def test_nobody_answers(wechat):
     wechat.fault("closed_connection", CERTIFICATES, times=-1)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert not well and "✗ WeChat Pay did not answer" in told
+    assert not well and "✗ WeChat Pay did not answer" in output
 
 
 def test_wechat_pay_has_trouble(wechat):
     wechat.fault("error_500", CERTIFICATES, times=-1)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert well and "! WeChat Pay has trouble (HTTP 500)" in told
+    assert well and "! WeChat Pay has trouble (HTTP 500)" in output
 
 
 def test_signature_of_wechat_pay_that_cannot_be_verified(wechat):
     wechat.fault("bad_signature", CERTIFICATES, times=1)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert not well and "✗ WeChat Pay's signature cannot be verified" in told
+    assert not well and "✗ WeChat Pay's signature cannot be verified" in output
 
 
 def test_merchant_without_certificates_needs_a_public_key(wechat):
     wechat.fault("empty_list", CERTIFICATES, times=-1)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert not well and "✗ The platform certificates cannot be used" in told
-    assert "if this merchant number has a public key only" in told
+    assert not well and "✗ The platform certificates cannot be used" in output
+    assert "if this merchant number has a public key only" in output
 
 
 def test_merchant_with_a_public_key_only_need_not_ask_for_certificates(wechat, settings):
@@ -170,18 +170,18 @@ def test_merchant_with_a_public_key_only_need_not_ask_for_certificates(wechat, s
     change(settings, PUBLIC_KEY_ID=known["public_key_id"], PUBLIC_KEY=known["public_key"])
     wechat.fault("empty_list", CERTIFICATES, times=-1)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert well and "! WeChat Pay has no platform certificates" in told
+    assert well and "! WeChat Pay has no platform certificates" in output
 
 
 def test_public_key_is_proved(wechat, settings):
     known = wechat.wechat.merchant
     change(settings, PUBLIC_KEY_ID=known["public_key_id"], PUBLIC_KEY=known["public_key"], CERTIFICATES=False)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert well and f"✓ We can verify WeChat Pay's signature ({known['public_key_id']})" in told
+    assert well and f"✓ We can verify WeChat Pay's signature ({known['public_key_id']})" in output
 
 
 def test_wrong_public_key(wechat, settings):
@@ -190,44 +190,44 @@ def test_wrong_public_key(wechat, settings):
     text = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
     change(settings, PUBLIC_KEY_ID=known["public_key_id"], PUBLIC_KEY=text, CERTIFICATES=False)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert not well and "cannot be verified" in told
+    assert not well and "cannot be verified" in output
 
 
 def test_public_key_that_is_not_used_there_yet(wechat, settings):
     key_id = "PUB_KEY_ID_0119000001002026030100006500000001"
     change(settings, PUBLIC_KEY_ID=key_id, PUBLIC_KEY=wechat.wechat.merchant["public_key"])
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert well and "! WeChat Pay signed with its certificate" in told
+    assert well and "! WeChat Pay signed with its certificate" in output
 
 
 def test_mistakes_in_the_settings_are_told_too(wechat, settings):
     settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": "https://shop.example/elsewhere/", "NOTIFY": 1}
 
-    told, well = doctor()
+    output, well = doctor()
 
     assert not well
-    assert "wxpay.E036" in told and "wxpay.E003" in told
+    assert "wxpay.E036" in output and "wxpay.E003" in output
 
 
 def test_merchant_that_cannot_be_used_stops_the_examination(wechat, settings):
     change(settings, PRIVATE_KEY="/nowhere/key.pem")
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert not well and "nothing else was looked at" in told
+    assert not well and "nothing else was looked at" in output
 
 
 @pytest.mark.parametrize("changes", [{"TRANSPORT": "nowhere.Adapter"}, {"BACKUP_HOSTS": 5}, {"MODE": ["direct"]}])
 def test_setting_of_a_wrong_kind_is_no_traceback(wechat, settings, changes):
     change(settings, **changes)
 
-    told, well = doctor()
+    output, well = doctor()
 
-    assert not well and "✗ The merchant cannot be used" in told and "wxpay.E0" in told
+    assert not well and "✗ The merchant cannot be used" in output and "wxpay.E0" in output
 
 
 # What all merchants share
@@ -260,10 +260,10 @@ def doctor_of_another_process(folder, database):
     ],
 )
 def test_database_that_is_not_ready_is_named_before_anything_is_asked(tmp_path, name, says):
-    told, status = doctor_of_another_process(tmp_path, tmp_path / name)
+    output, status = doctor_of_another_process(tmp_path, tmp_path / name)
 
-    assert status == 1 and says in told, told
-    assert "Traceback" not in told and "Merchant default" not in told
+    assert status == 1 and says in output, output
+    assert "Traceback" not in output and "Merchant default" not in output
 
 
 @pytest.fixture
@@ -291,20 +291,20 @@ def test_broker_that_cannot_be_reached_is_named_in_good_time(wechat, use, monkey
     monkeypatch.setattr(project, "BROKER_SECONDS", seconds)
     use(broker=broker)
 
-    told, well = doctor(workers=True)
+    output, well = doctor(workers=True)
 
-    assert not well and re.search(rf"✗ The broker redis://:\*\*@\S+ cannot be reached \(({why})\)", told), told
-    assert "secret" not in told and "All is well" not in told
+    assert not well and re.search(rf"✗ The broker redis://:\*\*@\S+ cannot be reached \(({why})\)", output), output
+    assert "secret" not in output and "All is well" not in output
 
 
 def test_nobody_who_works_is_no_good_health(wechat, use):
     use(broker="memory://")
 
-    told, well = doctor(workers=True)
+    output, well = doctor(workers=True)
 
-    assert well and "✓ The broker memory://" in told
-    assert "! No worker of Celery answered within 2 seconds" in told
-    assert "Nothing failed; see the warnings (" in told and "All is well" not in told
+    assert well and "✓ The broker memory://" in output
+    assert "! No worker of Celery answered within 2 seconds" in output
+    assert "Nothing failed; see the warnings (" in output and "All is well" not in output
 
 
 @pytest.fixture
@@ -326,12 +326,12 @@ def test_worker_is_asked_whether_it_knows_our_tasks(wxpay_sandbox, use, worker_o
     app = use(broker="memory://")
     assert project.OUR_TASK == tasks.send_operations.name and project.OUR_TASK in app.tasks
     with start_worker(app, pool="solo", perform_ping_check=False):
-        told, well = doctor(workers=True)
-        assert well and "✓ 1 worker of Celery answered" in told, told
+        output, well = doctor(workers=True)
+        assert well and "✓ 1 worker of Celery answered" in output, output
 
         del app.tasks[project.OUR_TASK]
-        told, well = doctor(workers=True)
-        assert well and "! 1 worker of Celery answered, and none knows the tasks of django_wxpay" in told
+        output, well = doctor(workers=True)
+        assert well and "! 1 worker of Celery answered, and none knows the tasks of django_wxpay" in output
 
 
 # The merchant's own certificate
@@ -351,9 +351,9 @@ def certificate(key, *, serial, days=1000):
 def test_key_is_compared_with_its_certificate(wechat, tmp_path):
     (tmp_path / "cert.pem").write_text(wechat.wechat.merchant["merchant_certificate"])
 
-    told, well = doctor("--certificate", str(tmp_path / "cert.pem"))
+    output, well = doctor("--certificate", str(tmp_path / "cert.pem"))
 
-    assert well and "✓ The private key belongs to the certificate" in told
+    assert well and "✓ The private key belongs to the certificate" in output
 
 
 @pytest.mark.parametrize(
@@ -371,9 +371,9 @@ def test_certificate_that_does_not_fit(wechat, tmp_path, own_key, own_serial, da
     serial = int(known["merchant_serial"], 16) if own_serial else 1234567890
     (tmp_path / "cert.pem").write_bytes(certificate(key, serial=serial, days=days))
 
-    told, is_well = doctor("--certificate", str(tmp_path / "cert.pem"))
+    output, is_well = doctor("--certificate", str(tmp_path / "cert.pem"))
 
-    assert (is_well, says in told) == (well, True), told
+    assert (is_well, says in output) == (well, True), output
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
@@ -381,9 +381,9 @@ def test_certificate_that_cannot_be_read(wechat, tmp_path, content):
     if content:
         (tmp_path / "cert.pem").write_bytes(content)
 
-    told, well = doctor("--certificate", str(tmp_path / "cert.pem"))
+    output, well = doctor("--certificate", str(tmp_path / "cert.pem"))
 
-    assert not well and "✗ The certificate cannot be read" in told
+    assert not well and "✗ The certificate cannot be read" in output
 
 
 # Probing our own notify URL
@@ -393,9 +393,9 @@ def test_certificate_that_cannot_be_read(wechat, tmp_path, content):
 def test_probe_of_our_own_address_is_refused_as_it_should_be(wxpay_sandbox, live_server, settings):
     settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": f"{live_server.url}/wxpay/notify/"}
 
-    told, well = doctor("--probe")
+    output, well = doctor("--probe")
 
-    assert well and "refuses what is not signed" in told
+    assert well and "refuses what is not signed" in output
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -419,18 +419,18 @@ def test_probe_that_something_else_answers(wechat, settings, monkeypatch, status
     with HTTPServer(("127.0.0.1", 0), Answering) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": f"http://127.0.0.1:{server.server_port}/wxpay/notify/"}
-        told, well = doctor("--probe")
+        output, well = doctor("--probe")
         server.shutdown()
 
-    assert not well and f"answers {status} where 401 is expected" in told and says in told
+    assert not well and f"answers {status} where 401 is expected" in output and says in output
 
 
 def test_probe_that_nobody_answers(wechat, settings):
     settings.WXPAY = {**settings.WXPAY, "NOTIFY_URL_BASE": "http://127.0.0.1:9/wxpay/notify/"}
 
-    told, well = doctor("--probe")
+    output, well = doctor("--probe")
 
-    assert not well and "does not answer (ConnectionError)" in told
+    assert not well and "does not answer (ConnectionError)" in output
 
 
 # The other commands
@@ -472,10 +472,10 @@ def test_sync_of_what_is_not_there_or_not_to_be_reached(wechat):
 
 
 def test_commands_print_no_secret(wechat):
-    told, _ = doctor()
+    output, _ = doctor()
 
     known = wechat.wechat.merchant
-    assert known["apiv3_key"] not in told and "PRIVATE KEY" not in told
+    assert known["apiv3_key"] not in output and "PRIVATE KEY" not in output
 
-    told, _ = doctor("--certificate", known["merchant_private_key"])
-    assert "✗ The certificate cannot be read" in told and "PRIVATE KEY" not in told
+    output, _ = doctor("--certificate", known["merchant_private_key"])
+    assert "✗ The certificate cannot be read" in output and "PRIVATE KEY" not in output

@@ -30,8 +30,8 @@ def test_several_days_are_fetched_and_told(wxpay_sandbox, yesterday):
     first = yesterday - timedelta(days=2)
     for back in range(3):
         wxpay_sandbox.wechat.statements.want(f"{yesterday - timedelta(days=back):%Y%m%d}", rows=5)
-    told = run("--from", str(first), "--to", str(yesterday))
-    assert told.count("5 rows") == 3
+    output = run("--from", str(first), "--to", str(yesterday))
+    assert output.count("5 rows") == 3
     assert Bill.objects.filter(state="DOWNLOADED").count() == 3
 
 

@@ -57,8 +57,8 @@ def is_refunded_after_all(sandbox, refund):
     wechat = sandbox.wechat
     known = {"status": "SUCCESS", "success_at": wechat.clock.now()}
     wechat.store.update("refunds", "out_refund_no", refund.out_refund_no, **known)
-    told = {"mchid": refund.mchid, "out_trade_no": refund.order.out_trade_no, "refund_status": "SUCCESS"}
-    assert sandbox.notify("REFUND.SUCCESS", sandbox.payload_of(refund) | told)["acknowledged"]
+    changes = {"mchid": refund.mchid, "out_trade_no": refund.order.out_trade_no, "refund_status": "SUCCESS"}
+    assert sandbox.notify("REFUND.SUCCESS", sandbox.payload_of(refund) | changes)["acknowledged"]
 
 
 def is_signed_after_all(sandbox, contract):

@@ -66,7 +66,7 @@ def test_an_object_has_one_open_operation(wxpay_sandbox, contract):
     assert Operation.objects.open().count() == 1
 
 
-def test_an_ask_without_an_outcome_for_a_day_becomes_a_discrepancy_once(wxpay_sandbox, contract, later):
+def test_a_command_without_an_outcome_for_a_day_becomes_a_discrepancy_once(wxpay_sandbox, contract, later):
     wxpay_sandbox.fault("lost_answer", DEDUCT, method="POST")
     with pytest.raises(OutcomeUnknown):
         orders.deduct(contract, **ASKED)

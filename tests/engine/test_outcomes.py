@@ -287,8 +287,8 @@ def test_an_operation_whose_row_is_gone_is_told_and_gives_way_to_the_others(wxpa
     gone.delete()
     operations.send_due()
     assert [fresh(other).state for other in others] == ["SUCCESS", "SUCCESS"]
-    told = Discrepancy.objects.get()
-    assert (told.kind, told.about, told.object_id) == ("STUCK", "operation", operation.pk)
+    discrepancy = Discrepancy.objects.get()
+    assert (discrepancy.kind, discrepancy.about, discrepancy.object_id) == ("STUCK", "operation", operation.pk)
     assert fresh(operation).next_try_at > timezone.now()
     operations.end(operation, by=None, reason="its order was deleted by hand")
     assert (operation.state, operation.is_open) == ("REFUSED", False)
@@ -344,8 +344,8 @@ def test_a_set_up_error_ends_nothing_and_tells_a_person_once(wxpay_sandbox, cloc
         orders.deduct(contract, **ASKED)
     tick(clock, 900, every=15)
     assert Order.objects.get().state == "CREATED"
-    told = Discrepancy.objects.get()
-    assert (told.kind, told.about, told.merchant) == ("SETUP", "merchant", "default")
+    discrepancy = Discrepancy.objects.get()
+    assert (discrepancy.kind, discrepancy.about, discrepancy.merchant) == ("SETUP", "merchant", "default")
     assert posts(wxpay_sandbox, DEDUCT) < 5
     wxpay_sandbox.wechat.faults.remove()
     tick(clock, 900, every=15)

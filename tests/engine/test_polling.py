@@ -26,7 +26,7 @@ def is_due(row, age=LONG_AGO, **values):
     return row
 
 
-def told():
+def reported():
     return list(Discrepancy.objects.values_list("kind", "about", "ours"))
 
 
@@ -62,7 +62,7 @@ def test_an_end_that_no_query_can_confirm_is_a_persons_in_the_end_and_asked_abou
     wxpay_sandbox.fault("refuse", ORDER_QUERY, status=404, code="ORDER_NOT_EXIST", signed=False, times=-1)
     orders.poll()
     assert seconds_until(order) is None
-    assert told() == [("STUCK", "order", "REFUSED, in doubt")]
+    assert reported() == [("STUCK", "order", "REFUSED, in doubt")]
     assert order.recheck_after is not None  # in doubt it is
 
     wxpay_sandbox.wechat.faults.remove()
@@ -85,7 +85,7 @@ def test_an_end_that_cannot_be_confirmed_is_asked_about_some_dozen_times(wxpay_s
                 Order.objects.filter(pk=order.pk).update(**{name: moment - timedelta(seconds=gone)})
         order.refresh_from_db()
     assert 20 < tries < 60
-    assert told() == [("STUCK", "order", "REFUSED, in doubt")]
+    assert reported() == [("STUCK", "order", "REFUSED, in doubt")]
 
 
 def test_a_row_that_has_just_moved_is_not_overdue_though_it_is_old(wxpay_sandbox):

@@ -49,7 +49,7 @@ def test_task_is_queued_by_its_name_after_the_commit(use):
     assert app.queued == [("django_wxpay.tasks.send_operations", "wxpay-queue")]
 
 
-def test_nothing_is_queued_when_the_transaction_rolls_back_or_nobody_needs_to_be_woken(use):
+def test_nothing_is_queued_when_the_transaction_rolls_back_or_no_worker_is_wanted(use):
     app = use(Broker())
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         queue.after_commit("send_operations")
@@ -100,7 +100,7 @@ def test_threads_of_a_server_use_the_app_that_was_current_at_start(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_forked_process_can_wake_too(use):
+def test_a_forked_process_can_enqueue_too(use):
     app = use(Broker(seconds=0.3))
     queue.after_commit("send_operations")  # the parent's thread is at work, and is not in the child
     read, write = os.pipe()

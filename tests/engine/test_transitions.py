@@ -323,7 +323,7 @@ def test_delivering_inside_a_transaction_is_refused(wxpay_sandbox):
 
 @pytest.mark.scenario("S24")
 @pytest.mark.django_db(transaction=True)
-def test_a_broker_that_is_down_hinders_no_step_and_beat_delivers(wxpay_sandbox, caplog, monkeypatch):
+def test_a_broker_that_is_down_hinders_no_transition_and_beat_delivers(wxpay_sandbox, caplog, monkeypatch):
     monkeypatch.setattr(queue, "_quiet_until", 0.0)
     down = Celery("down", broker="redis://127.0.0.1:1/0", set_as_current=False)
     down.set_current()

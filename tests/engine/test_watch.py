@@ -1,4 +1,4 @@
-"""Rule 9: whatever state a row is in, and however it got there, it has a next step, an end, and someone who is told."""
+"""Rule 9: whatever state a row is in, and however it got there, it is due some time, ends, and someone is told."""
 
 from datetime import timedelta
 
@@ -43,7 +43,7 @@ def make(name, state, product, **values):
     return make_refund(state=state, **values)
 
 
-def ask(row, state, **values):
+def open_one(row, state, **values):
     """An open operation of that row, as a crash or a hand may leave one."""
     action = ACTIONS.get(row.subject, {}).get(row.state) or ("PAY" if row.product == "MICROPAY" else "DEDUCT")
     known = {"merchant": row.merchant, "mchid": row.mchid, "subject": row.subject, "object_id": row.pk}
@@ -53,7 +53,7 @@ def ask(row, state, **values):
     )
 
 
-def has_a_next_step(row, within):
+def is_due_again(row, within):
     until = timezone.now() + within
     if row.next_poll_at is not None and row.next_poll_at <= until:
         return True
@@ -67,14 +67,14 @@ def workers_run():
 
 @pytest.mark.parametrize("open_operation", [None, "PLANNED", "SENT", "UNKNOWN"])
 @pytest.mark.parametrize(("name", "state", "product"), OPEN)
-def test_an_open_row_without_a_next_step_is_given_one(wxpay_sandbox, name, state, product, open_operation):
+def test_an_open_row_that_nothing_would_query_is_made_due(wxpay_sandbox, name, state, product, open_operation):
     row = make(name, state, product, next_poll_at=None)
     if open_operation:
-        ask(row, open_operation, next_try_at=None)
-    assert not has_a_next_step(row, within=24 * HOUR)
+        open_one(row, open_operation, next_try_at=None)
+    assert not is_due_again(row, within=24 * HOUR)
     assert watch.mend() >= 1  # its contract or order may have none either
     row.refresh_from_db()
-    assert has_a_next_step(row, within=timedelta(0))
+    assert is_due_again(row, within=timedelta(0))
     assert watch.mend() == 0
 
 
@@ -85,17 +85,17 @@ def test_an_open_row_comes_to_its_end_or_to_a_person(wxpay_sandbox, clock, name,
     row = make(name, state, product, next_poll_at=None)
     if open_operation:
         sent = None if open_operation == "PLANNED" else timezone.now()
-        ask(row, open_operation, sent_at=sent, busy_until=sent and sent + timedelta(seconds=43), next_try_at=None)
+        open_one(row, open_operation, sent_at=sent, busy_until=sent and sent + timedelta(seconds=43), next_try_at=None)
     for pause in ROUNDS:
         clock.shift(pause)
         workers_run()
     row.refresh_from_db()
-    told = Discrepancy.objects.filter(about=name, object_id=row.pk).exists() or row.state == Refund.State.ABNORMAL
+    reported = Discrepancy.objects.filter(about=name, object_id=row.pk).exists() or row.state == Refund.State.ABNORMAL
     open_by_nature = row.state == Contract.State.SIGNED
-    assert row.is_final or told or open_by_nature
-    assert row.is_final or has_a_next_step(row, within=24 * HOUR)
+    assert row.is_final or reported or open_by_nature
+    assert row.is_final or is_due_again(row, within=24 * HOUR)
     for operation in Operation.objects.of(row).open():
-        assert operation.next_try_at is not None and told
+        assert operation.next_try_at is not None and reported
 
 
 def test_every_open_state_has_a_limit_or_is_open_by_its_nature():

@@ -1,6 +1,6 @@
-"""Another process of the shop: `python -m tests.real.actor '[action, {arguments}, [defences], "step"]'`.
+"""Another process of the shop: `python -m tests.real.actor '[action, {arguments}, [defences], "point"]'`.
 
-It does one thing and prints what came of it as JSON. With a step such as "operations._claim:after" it kills itself
+It does one thing and prints what came of it as JSON. With a point such as "operations._claim:after" it kills itself
 there with signal 9, as a machine that loses its power does.
 """
 
@@ -126,26 +126,26 @@ ACTIONS = {
 }  # fmt: skip
 
 
-def die_at(step):
+def die_at(point):
     """Kill this process before or after a function of a service: "module.function:before".
 
     With "stop " before it the process is only suspended there, and goes on when it is told to.
     """
-    sign = signal.SIGSTOP if step.startswith("stop ") else signal.SIGKILL
-    step = step.removeprefix("stop ")
-    where, _, when = step.partition(":")
+    sign = signal.SIGSTOP if point.startswith("stop ") else signal.SIGKILL
+    point = point.removeprefix("stop ")
+    where, _, when = point.partition(":")
     module_name, _, name = where.rpartition(".")
     floor = "engine" if importlib.util.find_spec(f"django_wxpay.engine.{module_name}") else "services"
     module = importlib.import_module(f"django_wxpay.{floor}.{module_name}")
     original = getattr(module, name)
 
     @functools.wraps(original)
-    def last_step(*args, **kwargs):
+    def last_call(*args, **kwargs):
         result = original(*args, **kwargs) if when == "after" else None
         os.kill(os.getpid(), sign)
         return result if when == "after" else original(*args, **kwargs)
 
-    setattr(module, name, last_step)
+    setattr(module, name, last_call)
 
 
 def main(action, arguments, without, dies):

@@ -21,7 +21,7 @@ WAITS_FOR_THE_PAYER = 6_660_011  # a special amount of the sandbox
 COPIES = 20
 
 
-def signature_told(world):
+def signature_letter(world):
     """The message that a contract was signed, while we still know it as PENDING only."""
     contract = world.signed_contract()
     Transition.objects.all().delete()
@@ -40,7 +40,7 @@ def post_copies(letter, shops, copies=COPIES):
 @pytest.mark.scenario("S02")
 def test_twenty_copies_at_once_are_all_acknowledged_and_move_the_contract_once(world):
     shops = [world.shop(), world.shop()]
-    contract, letter = signature_told(world)
+    contract, letter = signature_letter(world)
     answers = returned(post_copies(letter, shops))
 
     assert [status for status, _ in answers] == [200] * COPIES
@@ -56,7 +56,7 @@ def test_opposite_without_event_id_row_lock_and_old_state_a_contract_moves_many_
     shops = [world.shop(without=defences), world.shop(without=defences)]
     with weaken.without_constraint(Notification, "wxpay_notification_event_id"):
         for _ in range(10):
-            contract, letter = signature_told(world)
+            contract, letter = signature_letter(world)
             post_copies(letter, shops)
             assert Notification.objects.filter(number=contract.number).count() > 1
             if Transition.objects.of(contract).count() > 1:
@@ -84,7 +84,7 @@ def test_a_notification_and_a_poll_at_the_same_moment_move_the_order_once(world)
 # Killed
 
 
-STEPS = {
+POINTS = {
     "notifications._keep_and_process:before": 0,  # proved
     "notifications._process:before": 0,  # kept, not committed
     "contracts.facts.move:after": 0,  # applied, not committed
@@ -94,13 +94,13 @@ STEPS = {
 
 
 @pytest.mark.scenario("S26")
-def test_a_notification_whose_process_is_killed_at_any_step_is_processed_once_by_its_repeat(world):
-    letters = {step: signature_told(world) for step in STEPS}
-    killed = [world.actor("receive", **letter.as_json(), dies=step) for step, (_, letter) in letters.items()]
+def test_a_notification_whose_process_is_killed_at_any_point_is_processed_once_by_its_repeat(world):
+    letters = {point: signature_letter(world) for point in POINTS}
+    killed = [world.actor("receive", **letter.as_json(), dies=point) for point, (_, letter) in letters.items()]
     for process in killed:
         process.wait_for_death()
-    for step, kept in STEPS.items():
-        assert Notification.objects.filter(number=letters[step][0].number).count() == kept, step
+    for point, kept in POINTS.items():
+        assert Notification.objects.filter(number=letters[point][0].number).count() == kept, point
 
     for contract, letter in letters.values():
         repeated = notifications.receive("default", letter.headers, letter.body)
@@ -108,7 +108,7 @@ def test_a_notification_whose_process_is_killed_at_any_step_is_processed_once_by
         contract.refresh_from_db()
         assert contract.state == "SIGNED"
         assert [moved.to_state for moved in Transition.objects.of(contract)] == ["SIGNED"]
-    assert Notification.objects.count() == len(STEPS)
+    assert Notification.objects.count() == len(POINTS)
 
 
 # Forgers
@@ -141,7 +141,7 @@ def attack(shops, number, forgers=8):
 @pytest.mark.scenario("S13")
 def test_a_thousand_forgeries_cost_one_refresh_a_minute_while_genuine_messages_go_on(world):
     shops = [world.shop(), world.shop()]
-    contract, letter = signature_told(world)
+    contract, letter = signature_letter(world)
     time_passes(seconds=3600)
     before = world.sandbox.calls("GET", CERTIFICATES)
 

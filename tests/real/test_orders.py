@@ -138,7 +138,7 @@ def test_a_process_that_was_suspended_changes_nothing_of_what_another_sent_meanw
     assert Operation.objects.filter(action="DEDUCT").values().get() == recorded
 
 
-STEPS = {
+POINTS = {
     "operations.send:before": 0,  # written down, not sent
     "operations._claim:after": 0,  # about to be sent
     "operations._answered:before": 1,  # answered
@@ -149,15 +149,16 @@ STEPS = {
 
 @pytest.mark.scenario("S26")
 @pytest.mark.scenario("S27")
-def test_a_deduction_killed_between_any_two_steps_ends_charged_once(world):
-    contracts = {step: world.signed_contract() for step in STEPS}
+def test_a_deduction_killed_at_any_point_ends_charged_once(world):
+    contracts = {point: world.signed_contract() for point in POINTS}
     killed = [
-        world.actor("deduct", contract=contract.pk, reference=step, dies=step) for step, contract in contracts.items()
+        world.actor("deduct", contract=contract.pk, reference=point, dies=point)
+        for point, contract in contracts.items()
     ]
     for process in killed:
         process.wait_for_death()
-    for step, charges in STEPS.items():
-        assert len(world.sandbox.orders(contracts[step])) == charges, step
+    for point, charges in POINTS.items():
+        assert len(world.sandbox.orders(contracts[point])) == charges, point
 
     time_passes(seconds=60)
     operations.send_due()

@@ -61,7 +61,7 @@ def kill_till(world, code):
 
 
 def poll_elsewhere(world, seconds):
-    """Time passes, then the poller of another process takes its steps."""
+    """Time passes, then the poller of another process advances what is due."""
     time_passes(seconds)
     world.sandbox.tell("clock", advance=seconds)
     return world.actor("poll_orders").result()
@@ -121,7 +121,7 @@ def test_a_payer_who_pays_after_the_till_was_killed_has_paid(world):
     ended(world, order, "SUCCESS")
 
 
-STEPS = {
+POINTS = {
     "operations.send:before": "REFUSED",  # written down, not sent: nobody else has the code
     "operations._claim:after": "REFUSED",  # about to be sent
     "operations._answered:before": "SUCCESS",  # answered
@@ -132,19 +132,19 @@ STEPS = {
 
 @pytest.mark.scenario("S26")
 @pytest.mark.scenario("S27")
-def test_a_till_killed_between_any_two_steps_ends_as_wechat_pay_has_it(world):
-    killed = [world.actor("scan", auth_code=PAID, reference=step, dies=step) for step in STEPS]
+def test_a_till_killed_at_any_point_ends_as_wechat_pay_has_it(world):
+    killed = [world.actor("scan", auth_code=PAID, reference=point, dies=point) for point in POINTS]
     for process in killed:
         process.wait_for_death()
     for seconds in (10, 60, 60, 60):
         poll_elsewhere(world, seconds)
         operations.send_due()
-    for step, state in STEPS.items():
-        order = Order.objects.get(reference=step)
+    for point, state in POINTS.items():
+        order = Order.objects.get(reference=point)
         if state == "SUCCESS":
             ended(world, order, "SUCCESS")
         else:
-            assert order.state == state, step
+            assert order.state == state, point
             assert world.sandbox.calls("POST", PAY, order.out_trade_no) == 0
             assert not Operation.objects.of(order).open().exists()
 
@@ -175,26 +175,26 @@ def test_a_till_killed_right_after_the_reversal_ends_revoked(world):
 
 def everybody(order, tills=4):
     """Tills that ask about the same order, and two pollers."""
-    ask = [lambda: orders.advance_till(Order.objects.get(pk=order.pk))] * tills
-    return at_once(*ask, orders.poll, orders.poll)
+    tills_ask = [lambda: orders.advance_till(Order.objects.get(pk=order.pk))] * tills
+    return at_once(*tills_ask, orders.poll, orders.poll)
 
 
 @pytest.mark.scenario("S33")
 @pytest.mark.scenario("S45")
-def test_two_tills_and_the_poller_at_once_take_each_step_once(world):
+def test_two_tills_and_the_poller_at_once_make_each_call_once(world):
     order = scan(PAYING_FOR_EVER, "till-3/1")
     begun = asked(world, order)
-    for step, seconds in enumerate((6, 6, 60, 6, 20), start=1):  # three queries, the reversal, its confirmation
+    for point, seconds in enumerate((6, 6, 60, 6, 20), start=1):  # three queries, the reversal, its confirmation
         time_passes(seconds)
         world.sandbox.tell("clock", advance=seconds)
         returned(everybody(order))
-        assert asked(world, order) == begun + step
+        assert asked(world, order) == begun + point
     assert Operation.objects.filter(action=Action.REVERSE).count() == 1
     ended(world, order, "REVOKED")
 
 
 @pytest.mark.scenario("S45")
-def test_opposite_without_the_lease_a_step_is_taken_many_times(world, monkeypatch):
+def test_opposite_without_the_lease_a_call_is_made_many_times(world, monkeypatch):
     weaken.take_out("till_lease", put=monkeypatch.setattr)
     order = scan(PAYING_FOR_EVER, "till-3/1")
     for _ in range(ROUNDS):
@@ -204,7 +204,7 @@ def test_opposite_without_the_lease_a_step_is_taken_many_times(world, monkeypatc
         everybody(order)
         if asked(world, order) > begun + 1:
             return
-    pytest.fail("each step was taken once all the same")
+    pytest.fail("each call was made once all the same")
 
 
 @pytest.mark.scenario("S29")

@@ -34,8 +34,8 @@ def planned(order, amount, reference):
 @pytest.mark.scenario("S36")
 def test_of_two_refunds_at_once_that_are_too_much_together_one_is_accepted_and_one_refused(world):
     order = paid_order(world)
-    ask = functools.partial(refunds.create, order, amount=2000)
-    results = at_once(functools.partial(ask, reference="shirt"), functools.partial(ask, reference="shoes"))
+    create = functools.partial(refunds.create, order, amount=2000)
+    results = at_once(functools.partial(create, reference="shirt"), functools.partial(create, reference="shoes"))
 
     [accepted] = [result for result in results if isinstance(result, Refund)]
     [refused] = [result for result in results if isinstance(result, Exception)]
@@ -78,8 +78,8 @@ def test_opposite_without_lock_and_conditional_update_more_is_refunded_than_was_
 @pytest.mark.scenario("S29")
 def test_a_refund_asked_for_many_times_at_once_with_one_reference_is_one_refund(world):
     order = paid_order(world)
-    ask = functools.partial(refunds.create, order, amount=1000, reference="return 7")
-    made = returned(at_once(*[ask] * 6))
+    create = functools.partial(refunds.create, order, amount=1000, reference="return 7")
+    made = returned(at_once(*[create] * 6))
     assert len({refund.pk for refund in made}) == 1
     order.refresh_from_db()
     assert order.refund_reserved == 1000

@@ -67,10 +67,10 @@ def test_a_process_killed_while_a_receiver_runs_leaves_its_delivery_to_the_next(
 
 
 @pytest.mark.scenario("S26")
-@pytest.mark.parametrize(("step", "commits"), [("transitions._send:after", 0), ("transitions._deliver_next:after", 1)])
-def test_a_process_killed_after_a_receiver_delivers_its_writes_exactly_once(world, receiver, tmp_path, step, commits):
+@pytest.mark.parametrize(("point", "commits"), [("transitions._send:after", 0), ("transitions._deliver_next:after", 1)])
+def test_a_process_killed_after_a_receiver_delivers_its_writes_exactly_once(world, receiver, tmp_path, point, commits):
     [numbers] = paid_orders(1).values()
-    worker = world.actor("deliver_due", diary=str(tmp_path / "diary"), dies=step)
+    worker = world.actor("deliver_due", diary=str(tmp_path / "diary"), dies=point)
     worker.wait_for_death()
     assert written().total() == commits
 

@@ -50,7 +50,7 @@ def _refund_cap(put):
 
 
 def _till_lease(put):
-    """Whoever takes a step of an order holds it meanwhile: not any more."""
+    """Whoever advances an order holds it meanwhile: not any more."""
     put(polling, "LEASE", timedelta(0))
 
 

@@ -308,7 +308,7 @@ class World:
         return shop
 
     def actor(self, action, *, without=(), dies="", **arguments):
-        """Another process of the shop that does one thing; see `actor`. `dies`: the step at which it is killed."""
+        """Another process of the shop that does one thing; see `actor`. `dies`: the point at which it is killed."""
         return self._start("tests.real.actor", json.dumps([action, arguments, list(without), dies]))
 
     def worker(self, *, processes=2, sleeps=0, without=()):

@@ -31,8 +31,12 @@ def test_a_contract_is_signed_queried_and_terminated(any_shop, mailbox):
     shop.sandbox.deliver_due()
     assert mailbox.types == ["PAPAY.SIGN", "PAPAY.TERMINATE"]
     assert mailbox.received[0][0] == NOTIFY_URL
-    told = mailbox.message(shop, 0)
-    assert (told["contract_id"], told["out_contract_code"], told["openid"]) == (shown["contract_id"], "c1", "o-1")
+    payload = mailbox.message(shop, 0)
+    assert (payload["contract_id"], payload["out_contract_code"], payload["openid"]) == (
+        shown["contract_id"],
+        "c1",
+        "o-1",
+    )
     assert "contract_termination_mode" in mailbox.message(shop, 1)
 
 

@@ -172,5 +172,5 @@ def test_an_answer_can_be_altered_before_it_is_signed(shop, contract):
     )
     answer = shop.deduct(contract, "d1")
     assert shop.verifies(answer.headers, answer.content) and b'"\\ud83d\\u0000"' in answer.content
-    told = answer.json()
-    assert (told["amount"]["total"], told["amount"]["currency"], "payer" in told) == (1, "HKD", False)
+    found = answer.json()
+    assert (found["amount"]["total"], found["amount"]["currency"], "payer" in found) == (1, "HKD", False)

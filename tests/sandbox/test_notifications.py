@@ -165,8 +165,8 @@ def test_what_is_inside_can_be_altered(shop, mailbox):
     shop.sandbox.notification_fault("altered", "TRANSACTION", resource={"amount": {"total": 1}, "attach": None})
     shop.deduct(shop.signed(), "d1", attach="x")
     shop.sandbox.deliver_due()
-    told = mailbox.message(shop)
-    assert (told["amount"]["total"], told["amount"]["currency"]) == (1, "HKD") and "attach" not in told
+    payload = mailbox.message(shop)
+    assert (payload["amount"]["total"], payload["amount"]["currency"]) == (1, "HKD") and "attach" not in payload
 
 
 def test_one_can_be_made_by_hand(app, shop, mailbox):

@@ -129,8 +129,8 @@ def test_openssl_signs_and_openssl_verifies(shop, tmp_path):
     (tmp_path / "answer.b64").write_text(proof["Wechatpay-Signature"] + "\n")
     openssl(tmp_path, "base64", "-d", "-A", "-in", "answer.b64", "-out", "answer.signature")
     openssl(tmp_path, "x509", "-in", "platform_certificate", "-pubkey", "-noout", "-out", "platform_key")
-    told = openssl(tmp_path, "dgst", "-sha256", "-verify", "platform_key", "-signature", "answer.signature", "answer")
-    assert b"Verified OK" in told
+    output = openssl(tmp_path, "dgst", "-sha256", "-verify", "platform_key", "-signature", "answer.signature", "answer")
+    assert b"Verified OK" in output
 
 
 def openssl(folder, *arguments):

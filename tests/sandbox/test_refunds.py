@@ -23,8 +23,12 @@ def test_a_refund_succeeds_by_itself_and_is_told(paid, mailbox):
     assert (shown["status"], shown["amount"]["payer_refund"], shown["out_trade_no"]) == ("SUCCESS", 920, "d1")
     assert paid.get(f"{REFUNDS}/id/{made['id']}", **paid.numbers).json() == shown
     assert mailbox.types[-1] == "REFUND.SUCCESS"
-    told = mailbox.message(paid)
-    assert (told["refund_id"], told["refund_status"], told["amount"]["refund"]) == (made["id"], "SUCCESS", 1000)
+    payload = mailbox.message(paid)
+    assert (payload["refund_id"], payload["refund_status"], payload["amount"]["refund"]) == (
+        made["id"],
+        "SUCCESS",
+        1000,
+    )
     order = paid.get("/v3/global/papay/transactions/out-trade-no/d1", **paid.sub).json()
     assert order["trade_state"] == "REFUND"
 
@@ -43,8 +47,8 @@ def test_every_message_of_a_refund_says_what_the_payer_gets_at_which_rate(shop, 
     made = shop.refund("d1", "r1", 1000, currency=currency, source="REFUND_SOURCE_RECHARGE_FUNDS").json()
     shop.sandbox.advance(3)
     (listed,) = shop.get(REFUNDS, **shop.numbers, out_trade_no="d1", offset=0, count=20).json()["data"]
-    told = mailbox.message(shop)
-    for message in (made, one(shop, "r1").json(), listed, told):
+    payload = mailbox.message(shop)
+    for message in (made, one(shop, "r1").json(), listed, payload):
         amount = message["amount"]
         assert (amount["payer_refund"], amount["payer_currency"]) == (payer_refund, "CNY")
         assert amount.get("exchange_rate") == rate

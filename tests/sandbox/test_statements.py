@@ -130,10 +130,10 @@ def test_a_connection_can_end_too_early(traded):
         download(traded)
 
 
-@pytest.mark.parametrize(("error", "told"), [("creating", "STATEMENT_CREATING"), ("none", "NO_STATEMENT_EXIST")])
-def test_a_file_can_be_withheld(traded, error, told):
+@pytest.mark.parametrize(("error", "says"), [("creating", "STATEMENT_CREATING"), ("none", "NO_STATEMENT_EXIST")])
+def test_a_file_can_be_withheld(traded, error, says):
     traded.sandbox.statements.want("20260301", error=error)
-    assert download(traded).json()["code"] == told
+    assert download(traded).json()["code"] == says
 
 
 def test_a_bomb_is_small_on_the_wire(traded, monkeypatch):

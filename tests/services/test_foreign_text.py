@@ -10,7 +10,7 @@ from django_wxpay.engine import operations
 from django_wxpay.models import Contract, Discrepancy, Notification, Operation, Order, Refund, Transition
 from django_wxpay.services import contracts, notifications, orders, refunds
 from django_wxpay.testing import make_contract, make_order, make_refund
-from tests.letters import catch, told_of_order, write
+from tests.letters import catch, payload_of_order, write
 
 pytestmark = [pytest.mark.django_db, pytest.mark.scenario("S58")]
 NUL, HALF = "支付\x00成功", "ok\ud83d"
@@ -90,13 +90,13 @@ def test_text_that_no_database_takes_stops_no_contract_and_no_refund(wxpay_sandb
     assert fresh(contract).state == "TERMINATED"
 
     refund = make_refund(amount=1000)
-    told = told_of_refund(refund) | {"channel": text, "recv_account": text, "user_received_account": text}
-    assert write(wxpay_sandbox, "REFUND.SUCCESS", told, original_type="refund").post().status_code == 200
+    payload = payload_of_refund(refund) | {"channel": text, "recv_account": text, "user_received_account": text}
+    assert write(wxpay_sandbox, "REFUND.SUCCESS", payload, original_type="refund").post().status_code == 200
     assert fresh(refund).state == "SUCCESS"
     assert set(Notification.objects.values_list("state", flat=True)) == {"PROCESSED"}
 
 
-def told_of_refund(refund, **changes):
+def payload_of_refund(refund, **changes):
     order = refund.order
     return {
         "mchid": order.mchid, "transaction_id": order.transaction_id, "out_trade_no": order.out_trade_no,
@@ -172,8 +172,8 @@ UNFIT = ["9" * 33, 4200000000, NUL, HALF, ["4200"], {"4200": 1}, True]
 @pytest.mark.parametrize("name", ["transaction_id", "id"])
 def test_a_payment_whose_number_no_column_holds_is_refused_kept_and_shown(wxpay_sandbox, name, number):
     order = unpaid_here(wxpay_sandbox)
-    told = told_of_order(wxpay_sandbox, order) | {"transaction_id": None, name: number}
-    letter = write(wxpay_sandbox, "TRANSACTION.SUCCESS", told)
+    payload = payload_of_order(wxpay_sandbox, order) | {"transaction_id": None, name: number}
+    letter = write(wxpay_sandbox, "TRANSACTION.SUCCESS", payload)
     assert [letter.post().status_code for _ in range(2)] == [200, 200]
     notification = Notification.objects.get(event_type="TRANSACTION.SUCCESS")
     assert (notification.state, notification.attempts, fresh(order).state) == ("REFUSED", 2, "CREATED")
@@ -213,7 +213,7 @@ def test_a_contract_whose_number_no_column_holds_is_refused_kept_and_shown(wxpay
 def test_a_foreign_refund_whose_numbers_no_column_holds_is_not_half_adopted(wxpay_sandbox, changes):
     order = make_order()
     foreign = Refund(order=order, out_refund_no="platform-1", amount=1000, currency=order.currency)
-    letter = write(wxpay_sandbox, "REFUND.SUCCESS", told_of_refund(foreign, **changes), original_type="refund")
+    letter = write(wxpay_sandbox, "REFUND.SUCCESS", payload_of_refund(foreign, **changes), original_type="refund")
     assert [letter.post().status_code for _ in range(2)] == [200, 200]
     assert Notification.objects.get().state == "REFUSED"
     assert not Refund.objects.exists() and fresh(order).refund_reserved == 0
@@ -223,8 +223,8 @@ def test_a_foreign_refund_whose_numbers_no_column_holds_is_not_half_adopted(wxpa
 def test_a_number_of_another_type_matches_no_row(wxpay_sandbox):
     refund = make_refund(amount=1000, out_refund_no="507", refund_id="508")
     for changes in ({"out_refund_no": 507, "refund_id": 508}, {"out_refund_no": 507, "refund_id": "999"}):
-        told = told_of_refund(refund) | changes
-        write(wxpay_sandbox, "REFUND.SUCCESS", told, original_type="refund").post()
+        payload = payload_of_refund(refund) | changes
+        write(wxpay_sandbox, "REFUND.SUCCESS", payload, original_type="refund").post()
     assert fresh(refund).state == "PROCESSING"
     assert set(Notification.objects.values_list("state", "number")) == {("REFUSED", "")}
 
@@ -268,8 +268,8 @@ def test_a_foreign_refund_whose_number_cannot_be_asked_by_is_queried_by_wechat_p
     wxpay_sandbox.wechat.refunds.make_elsewhere(order.out_trade_no, 1000)
     refund_id = wxpay_sandbox.wechat.store.one("SELECT refund_id FROM refunds")["refund_id"]
     foreign = Refund(order=order, out_refund_no=number, amount=1000, currency=order.currency)
-    told = told_of_refund(foreign, refund_id=refund_id, refund_status="PROCESSING")
-    write(wxpay_sandbox, "REFUND.SUCCESS", told, original_type="refund").post()
+    payload = payload_of_refund(foreign, refund_id=refund_id, refund_status="PROCESSING")
+    write(wxpay_sandbox, "REFUND.SUCCESS", payload, original_type="refund").post()
     refund = Refund.objects.get()
     assert (refund.state, refund.out_refund_no) == ("PROCESSING", number)
     wxpay_sandbox.advance(10)
@@ -281,13 +281,13 @@ def test_a_foreign_refund_whose_number_cannot_be_asked_by_is_queried_by_wechat_p
 
 
 @pytest.mark.parametrize("status", ["CHANGE", NUL, HALF, "X" * 300, 7, {"a": [1]}])
-def test_a_foreign_refund_of_an_unknown_state_has_a_next_step_and_people_are_told(wxpay_sandbox, status):
+def test_a_foreign_refund_of_an_unknown_state_is_queried_and_people_are_told(wxpay_sandbox, status):
     order = wxpay_sandbox.paid_order()
     made = wxpay_sandbox.wechat.refunds.make_elsewhere(order.out_trade_no, 1000)
     number = wxpay_sandbox.wechat.store.one("SELECT out_refund_no FROM refunds")["out_refund_no"]
     foreign = Refund(order=order, out_refund_no=number, refund_id=made and None, amount=1000, currency=order.currency)
-    told = told_of_refund(foreign, refund_status=status, refund_id=None)
-    assert write(wxpay_sandbox, "REFUND.SUCCESS", told, original_type="refund").post().status_code == 200
+    payload = payload_of_refund(foreign, refund_status=status, refund_id=None)
+    assert write(wxpay_sandbox, "REFUND.SUCCESS", payload, original_type="refund").post().status_code == 200
     refund = Refund.objects.get()
     assert (refund.state, fresh(order).refund_reserved) == ("CREATED", 1000)
     assert timezone.now() < refund.next_poll_at

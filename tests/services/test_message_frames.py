@@ -53,25 +53,25 @@ def assert_frames_hide(error, hidden=HIDDEN):
     assert found == set()
 
 
-def told_of(row, **changes):
+def payload_of(row, **changes):
     """What WeChat Pay says of a row, people named in it."""
     if row.subject == "contract":
-        told = {
+        payload = {
             "out_contract_code": row.out_contract_code, "plan_id": row.plan_id, "contract_id": "2026030112",
             "openid": OPENID, "operate_time": "2026-03-01T12:00:00+08:00", "state": "SIGNED",
         }  # fmt: skip
     elif row.subject == "order":
-        told = {
+        payload = {
             "out_trade_no": row.out_trade_no, "transaction_id": "42000000001", "trade_state": "SUCCESS",
             "bank_type": BANK, "payer": {"openid": OPENID},
             "amount": {"total": row.amount_total, "currency": row.currency},
         }  # fmt: skip
     else:
-        told = {
+        payload = {
             "out_refund_no": row.out_refund_no, "refund_id": "50300000001", "refund_status": "SUCCESS",
             "recv_account": BANK, "amount": {"refund": row.amount, "currency": row.currency},
         }  # fmt: skip
-    return {"mchid": row.mchid, "payer_is": OPENID} | told | changes
+    return {"mchid": row.mchid, "payer_is": OPENID} | payload | changes
 
 
 MAKE = {
@@ -99,7 +99,7 @@ def breaking(part):
 @pytest.mark.parametrize("part", ["INTO django_wxpay_transition", "UPDATE django_wxpay_{}"])
 def test_no_frame_shows_what_was_being_applied_when_a_notification_broke(wxpay_sandbox, kind, part):
     row = MAKE[kind]()
-    letter = write(wxpay_sandbox, EVENTS[row.subject], told_of(row))
+    letter = write(wxpay_sandbox, EVENTS[row.subject], payload_of(row))
     with breaking(part.format(row.subject)), pytest.raises(ProcessingFailed) as raised:
         letter.receive()
     assert_frames_hide(raised.value)
@@ -108,9 +108,9 @@ def test_no_frame_shows_what_was_being_applied_when_a_notification_broke(wxpay_s
 @pytest.mark.parametrize("kind", MAKE)
 def test_no_frame_shows_what_was_being_applied_when_a_query_or_an_answer_broke(wxpay_sandbox, kind):
     row = MAKE[kind]()
-    told = told_of(row)
+    payload = payload_of(row)
     for source in ("QUERY", "ANSWER"):
-        fact = Fact(conf.merchant("default").mchid, told, source, text=json.dumps(told), begun_at=timezone.now())
+        fact = Fact(conf.merchant("default").mchid, payload, source, text=json.dumps(payload), begun_at=timezone.now())
         with breaking("INTO django_wxpay_transition"), pytest.raises(ZeroDivisionError) as raised:
             transactions.run(lambda fact=fact: APPLY[row.subject](fact))
         assert_frames_hide(raised.value)
@@ -121,7 +121,7 @@ def test_no_frame_shows_what_was_being_applied_when_the_database_refused_it(wxpa
     row = MAKE[kind]()
     taken = {"contract": ("contract_id", "2026030112"), "order": ("transaction_id", "42000000001")}[kind]
     type(row).objects.filter(pk={"contract": make_contract, "order": make_order}[kind]().pk).update(**dict([taken]))
-    letter = write(wxpay_sandbox, EVENTS[row.subject], told_of(row))
+    letter = write(wxpay_sandbox, EVENTS[row.subject], payload_of(row))
     with pytest.raises(ProcessingFailed) as raised:
         letter.receive()
     assert isinstance(raised.value.__cause__, IntegrityError)
@@ -132,7 +132,7 @@ def test_no_frame_shows_what_was_being_applied_when_the_database_refused_it(wxpa
 def test_no_frame_shows_what_did_not_fit_when_that_could_not_be_noted(wxpay_sandbox, kind):
     row = MAKE[kind]()
     changes = {"openid": OTHER} if kind == "contract" else {"mchid": None, "amount": {"total": 1, "refund": 1}}
-    letter = write(wxpay_sandbox, EVENTS[row.subject], told_of(row, **changes))
+    letter = write(wxpay_sandbox, EVENTS[row.subject], payload_of(row, **changes))
     with breaking("INTO django_wxpay_discrepancy"), pytest.raises(ProcessingFailed) as raised:
         letter.receive()
     assert_frames_hide(raised.value)
@@ -154,8 +154,8 @@ def test_no_frame_shows_whose_signature_was_asked_for_when_that_could_not_be_wri
 def test_what_these_tests_look_for_would_be_found_in_a_plain_message(wxpay_sandbox):
     """The opposite: the same walk finds what is not hidden."""
     row = MAKE["order"]()
-    fact = Fact(conf.merchant("default").mchid, told_of(row), "QUERY", begun_at=timezone.now())
-    object.__setattr__(fact, "text", json.dumps(told_of(row)))
+    fact = Fact(conf.merchant("default").mchid, payload_of(row), "QUERY", begun_at=timezone.now())
+    object.__setattr__(fact, "text", json.dumps(payload_of(row)))
     with breaking("INTO django_wxpay_transition"), pytest.raises(ZeroDivisionError) as raised:
         transactions.run(lambda: orders.apply_order(fact))
     with pytest.raises(AssertionError, match="evidence"):
@@ -171,8 +171,8 @@ def test_an_error_text_that_quotes_an_openid_stands_in_no_log_row_or_error(wxpay
     caplog.set_level("DEBUG")
     contract = wxpay_sandbox.signed_contract(openid=OPENID)
     order = wxpay_sandbox.paid_order(contract)
-    told = f"the payer {OPENID} (also {OTHER}) is not the user of appid wx0123456789abcdef"
-    wxpay_sandbox.fault("refuse", "/v3/", times=-1, message=told, signed=signed, **fault)
+    payload = f"the payer {OPENID} (also {OTHER}) is not the user of appid wx0123456789abcdef"
+    wxpay_sandbox.fault("refuse", "/v3/", times=-1, message=payload, signed=signed, **fault)
     shown = []
     for call in (
         lambda: contracts.sign(plan_id=1, openid=OPENID, user_display_name="Li"),

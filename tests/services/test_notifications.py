@@ -16,7 +16,7 @@ from django_wxpay.exceptions import ProcessingFailed, WrongMerchant
 from django_wxpay.models import Contract, Discrepancy, Notification, Order, Refund, Transition
 from django_wxpay.services import contracts, notifications, orders, refunds
 from django_wxpay.testing import make_contract, make_order
-from tests.letters import catch, hearing, told_of_order, write
+from tests.letters import catch, hearing, payload_of_order, write
 
 pytestmark = pytest.mark.django_db
 ACKNOWLEDGED = {"code": "SUCCESS", "message": "OK"}
@@ -75,7 +75,7 @@ def test_the_same_notification_five_times_is_acknowledged_counted_and_applied_on
 def test_two_notification_ids_about_one_fact_are_both_kept_and_move_the_row_once(wxpay_sandbox):
     order = unknown_payment(wxpay_sandbox)
     first = catch(wxpay_sandbox)[-1]
-    second = write(wxpay_sandbox, "TRANSACTION.SUCCESS", told_of_order(wxpay_sandbox, order))
+    second = write(wxpay_sandbox, "TRANSACTION.SUCCESS", payload_of_order(wxpay_sandbox, order))
     for letter in (first, second):
         assert letter.post().status_code == 200
     assert outcomes()[-2:] == [
@@ -127,7 +127,9 @@ def test_an_older_state_after_a_final_one_is_ignored_and_stays_in_the_timeline(w
     order = unknown_payment(wxpay_sandbox)
     payment = catch(wxpay_sandbox)[-1]
     for state in ("REFUND", "SUCCESS"):
-        write(wxpay_sandbox, "TRANSACTION.SUCCESS", told_of_order(wxpay_sandbox, order) | {"trade_state": state}).post()
+        write(
+            wxpay_sandbox, "TRANSACTION.SUCCESS", payload_of_order(wxpay_sandbox, order) | {"trade_state": state}
+        ).post()
     assert payment.post().status_code == 200
     assert state_of(order) == "REFUND"
     assert became(order) == [("REFUND", "NOTIFICATION")]
@@ -139,14 +141,14 @@ def test_an_older_state_after_a_final_one_is_ignored_and_stays_in_the_timeline(w
 @pytest.mark.scenario("S05")
 def test_a_signing_that_arrives_after_the_termination_signs_nothing_again(wxpay_sandbox):
     contract = wxpay_sandbox.signed_contract()
-    payload = told_of_contract(contract)
+    payload = payload_of_contract(contract)
     contracts.terminate(contract)
     assert write(wxpay_sandbox, "PAPAY.SIGN", payload, original_type="papay").post().status_code == 200
     assert state_of(contract) == "TERMINATED"
     assert Notification.objects.order_by("pk").last().outcome == "STALE"
 
 
-def told_of_contract(contract, **changes):
+def payload_of_contract(contract, **changes):
     """What PAPAY.SIGN says of a contract."""
     return {
         "mchid": contract.mchid,
@@ -162,7 +164,7 @@ def told_of_contract(contract, **changes):
 @pytest.mark.scenario("S05")
 def test_a_message_that_contradicts_a_final_state_is_settled_by_a_query(wxpay_sandbox):
     order = wxpay_sandbox.paid_order()
-    closed = told_of_order(wxpay_sandbox, order) | {"trade_state": "CLOSED"}
+    closed = payload_of_order(wxpay_sandbox, order) | {"trade_state": "CLOSED"}
     assert write(wxpay_sandbox, "TRANSACTION.SUCCESS", closed).post().status_code == 200
     assert state_of(order) == "SUCCESS"
     assert order.next_poll_at <= timezone.now()
@@ -303,7 +305,7 @@ def test_a_merchant_number_or_appid_that_is_not_the_orders_refuses_the_message(w
     order = unknown_payment(wxpay_sandbox, merchant)
     letter = catch(wxpay_sandbox)[-1]
     again = write(
-        wxpay_sandbox, "TRANSACTION.SUCCESS", told_of_order(wxpay_sandbox, order) | {field: value}, alias=merchant
+        wxpay_sandbox, "TRANSACTION.SUCCESS", payload_of_order(wxpay_sandbox, order) | {field: value}, alias=merchant
     )
     for each in (letter, letter, again, again):
         assert each.post().status_code == 200
@@ -364,7 +366,7 @@ def test_a_refund_of_another_amount_is_not_recorded(wxpay_sandbox, amount):
 @pytest.mark.scenario("S18")
 def test_a_plan_or_openid_that_is_not_the_contracts_refuses_the_message(wxpay_sandbox, pending):
     for changes in ({"plan_id": 999}, {"openid": "o-other"}, {"plan_id": "12345"}, {"out_contract_code": "C" * 32}):
-        letter = write(wxpay_sandbox, "PAPAY.SIGN", told_of_contract(pending, **changes), original_type="papay")
+        letter = write(wxpay_sandbox, "PAPAY.SIGN", payload_of_contract(pending, **changes), original_type="papay")
         assert letter.post().status_code == 200
     assert state_of(pending) == "PENDING"
     assert [state for _, state, _ in outcomes()] == ["REFUSED", "REFUSED", "REFUSED", "WAITING"]
@@ -374,7 +376,7 @@ def test_a_plan_or_openid_that_is_not_the_contracts_refuses_the_message(wxpay_sa
 @pytest.mark.scenario("S52")
 def test_a_discrepancy_about_an_openid_does_not_show_it_in_full(wxpay_sandbox, pending):
     other = "o-somebody-else-0123456789"
-    write(wxpay_sandbox, "PAPAY.SIGN", told_of_contract(pending, openid=other), original_type="papay").post()
+    write(wxpay_sandbox, "PAPAY.SIGN", payload_of_contract(pending, openid=other), original_type="papay").post()
     discrepancy = Discrepancy.objects.get()
     assert discrepancy.ours != discrepancy.theirs
     assert "openid" in discrepancy.ours
@@ -386,7 +388,7 @@ def test_a_discrepancy_about_an_openid_does_not_show_it_in_full(wxpay_sandbox, p
 
 @pytest.mark.scenario("S20")
 def test_a_message_whose_row_is_not_visible_yet_waits_and_is_applied_once_it_is(wxpay_sandbox):
-    payload = told_of_contract(make_contract(state="PENDING"))
+    payload = payload_of_contract(make_contract(state="PENDING"))
     Contract.objects.all().delete()
     letter = write(wxpay_sandbox, "PAPAY.SIGN", payload, original_type="papay")
     answer = letter.post()
@@ -406,7 +408,7 @@ def test_a_message_whose_row_is_not_visible_yet_waits_and_is_applied_once_it_is(
 
 @pytest.mark.scenario("S20")
 def test_a_message_about_nothing_we_know_is_a_discrepancy_after_an_hour(wxpay_sandbox):
-    payload = told_of_contract(make_contract(state="PENDING"))
+    payload = payload_of_contract(make_contract(state="PENDING"))
     Contract.objects.all().delete()
     write(wxpay_sandbox, "PAPAY.SIGN", payload, original_type="papay").post()
     start, tries = timezone.now(), 0
@@ -429,7 +431,7 @@ def test_a_message_about_nothing_we_know_is_a_discrepancy_after_an_hour(wxpay_sa
 
 @pytest.mark.scenario("S20")
 def test_an_unknown_message_that_waits_is_acknowledged_when_it_is_repeated(wxpay_sandbox):
-    payload = told_of_contract(make_contract(state="PENDING"))
+    payload = payload_of_contract(make_contract(state="PENDING"))
     Contract.objects.all().delete()
     letter = write(wxpay_sandbox, "PAPAY.SIGN", payload, original_type="papay")
     assert [letter.post().status_code for _ in range(3)] == [200, 200, 200]
@@ -467,7 +469,7 @@ def test_refunds_made_elsewhere_beyond_our_own_reservations_are_adopted_with_a_d
 @pytest.mark.scenario("S20")
 def test_a_refund_of_an_order_we_do_not_know_waits(wxpay_sandbox):
     order = make_order()
-    payload = refund_told(order)
+    payload = payload_of_refund(order)
     order.delete()
     letter = write(wxpay_sandbox, "REFUND.SUCCESS", payload, original_type="refund")
     assert letter.post().status_code == 200
@@ -475,7 +477,7 @@ def test_a_refund_of_an_order_we_do_not_know_waits(wxpay_sandbox):
     assert not Refund.objects.exists()
 
 
-def refund_told(order, **changes):
+def payload_of_refund(order, **changes):
     return {
         "mchid": order.mchid,
         "transaction_id": order.transaction_id,
@@ -492,7 +494,7 @@ def refund_told(order, **changes):
 def test_two_foreign_refunds_without_a_merchants_number_are_two_refunds(wxpay_sandbox):
     order = make_order()
     for refund_id in ("503001", "503002", "503002"):
-        payload = refund_told(order, refund_id=refund_id, out_refund_no=None)
+        payload = payload_of_refund(order, refund_id=refund_id, out_refund_no=None)
         assert write(wxpay_sandbox, "REFUND.SUCCESS", payload, original_type="refund").post().status_code == 200
     assert set(Refund.objects.values_list("refund_id", "state")) == {("503001", "SUCCESS"), ("503002", "SUCCESS")}
     assert (state_of(order), order.refundable_amount) == ("REFUND", 1800)
@@ -513,7 +515,7 @@ def test_a_message_without_a_number_is_about_no_row(wxpay_sandbox):
 
 @pytest.mark.parametrize(("event", "state"), [("SUCCESS", "SUCCESS"), ("ABNORMAL", "ABNORMAL"), ("CLOSED", "CLOSED")])
 def test_a_refund_notification_without_a_status_says_what_its_type_says(wxpay_sandbox, event, state):
-    payload = refund_told(make_order(), refund_status=None)
+    payload = payload_of_refund(make_order(), refund_status=None)
     assert write(wxpay_sandbox, f"REFUND.{event}", payload, original_type="refund").post().status_code == 200
     assert Refund.objects.get().state == state
 
@@ -533,11 +535,11 @@ def test_an_unknown_type_of_another_product_is_kept_acknowledged_and_visible(wxp
 
 
 @pytest.mark.scenario("S22")
-@pytest.mark.parametrize("told_state", ["FROZEN", None, 7, {"state": "SUCCESS"}, "REFUSED", "CREATED"])
-def test_an_unknown_state_moves_nothing_and_a_person_is_told(wxpay_sandbox, told_state):
+@pytest.mark.parametrize("unknown_state", ["FROZEN", None, 7, {"state": "SUCCESS"}, "REFUSED", "CREATED"])
+def test_an_unknown_state_moves_nothing_and_a_person_is_told(wxpay_sandbox, unknown_state):
     order = unknown_payment(wxpay_sandbox)
     genuine = catch(wxpay_sandbox)[-1]
-    payload = told_of_order(wxpay_sandbox, order) | {"trade_state": told_state}
+    payload = payload_of_order(wxpay_sandbox, order) | {"trade_state": unknown_state}
     assert write(wxpay_sandbox, "TRANSACTION.SUCCESS", payload).post().status_code == 200
     assert state_of(order) == "CREATED"
     assert Notification.objects.order_by("pk").last().state == "REFUSED"
@@ -567,11 +569,11 @@ def test_extra_fields_and_long_or_odd_words_do_not_stop_a_payment(wxpay_sandbox)
 @pytest.mark.scenario("S22")
 def test_long_or_odd_words_do_not_stop_a_refund_or_a_contract(wxpay_sandbox, pending):
     order = make_order()
-    odd = refund_told(order, recv_account="招商银行" * 40, channel="Z" * 80)
+    odd = payload_of_refund(order, recv_account="招商银行" * 40, channel="Z" * 80)
     odd["amount"] |= {"payer_refund": "1", "payer_currency": 5}
     assert write(wxpay_sandbox, "REFUND.SUCCESS", odd, original_type="refund").post().status_code == 200
     Refund.objects.get().full_clean(exclude=["reference"])
-    odd = told_of_contract(pending, contract_termination_mode="M" * 300, contract_expire_time=5, operate_time=None)
+    odd = payload_of_contract(pending, contract_termination_mode="M" * 300, contract_expire_time=5, operate_time=None)
     assert write(wxpay_sandbox, "PAPAY.TERMINATE", odd, original_type="papay").post().status_code == 200
     assert state_of(pending) == "TERMINATED"
     pending.full_clean()
@@ -688,7 +690,7 @@ def test_a_signing_takes_six_statements_and_a_known_fact_no_more(wxpay_sandbox, 
     with CaptureQueriesContext(connections[transactions.alias()]) as first:
         pending.letter.post()
     assert state_of(pending) == "SIGNED"
-    second = write(wxpay_sandbox, "PAPAY.SIGN", told_of_contract(pending), original_type="papay")
+    second = write(wxpay_sandbox, "PAPAY.SIGN", payload_of_contract(pending), original_type="papay")
     with CaptureQueriesContext(connections[transactions.alias()]) as known:
         second.post()
     assert Notification.objects.order_by("pk").last().outcome == "SAME"

@@ -103,8 +103,8 @@ def test_a_message_for_us_that_nobody_can_read_is_kept_acknowledged_and_shown(wx
 @pytest.mark.parametrize("mchid", [1900000001, ["1900000001"], {"x": 1}, True])
 def test_a_merchants_number_of_another_type_is_refused_and_kept(wxpay_sandbox, mchid):
     contract = make_contract(state="PENDING")
-    told = {"mchid": mchid, "out_contract_code": contract.out_contract_code, "plan_id": contract.plan_id}
-    assert repeated(write(wxpay_sandbox, "PAPAY.SIGN", told)) == 200
+    payload = {"mchid": mchid, "out_contract_code": contract.out_contract_code, "plan_id": contract.plan_id}
+    assert repeated(write(wxpay_sandbox, "PAPAY.SIGN", payload)) == 200
     assert (Notification.objects.get().state, fresh(contract).state) == ("REFUSED", "PENDING")
     assert Discrepancy.objects.get().about == "contract"
 
@@ -143,9 +143,9 @@ def test_an_algorithm_that_we_do_not_know_is_told_to_people(wxpay_sandbox, pendi
 
 def new_message(sandbox, event_type, row):
     """A message of that type about a row."""
-    told = {"mchid": row.mchid, "amount": {"total": 1}}
+    payload = {"mchid": row.mchid, "amount": {"total": 1}}
     names = {"contract": "out_contract_code", "order": "out_trade_no", "refund": "out_refund_no"}
-    return write(sandbox, event_type, told | {names[row.subject]: row.number})
+    return write(sandbox, event_type, payload | {names[row.subject]: row.number})
 
 
 @pytest.mark.scenario("S22")
@@ -176,16 +176,16 @@ def test_an_unknown_type_of_our_own_products_is_kept_acknowledged_shown_and_its_
 @pytest.mark.scenario("S22")
 def test_news_about_a_refund_that_we_do_not_know_has_its_order_queried(wxpay_sandbox):
     order = make_order(next_poll_at=None)
-    told = {"mchid": order.mchid, "out_refund_no": "elsewhere", "out_trade_no": order.out_trade_no}
-    write(wxpay_sandbox, "REFUND.CHANGE", told).post()
+    payload = {"mchid": order.mchid, "out_refund_no": "elsewhere", "out_trade_no": order.out_trade_no}
+    write(wxpay_sandbox, "REFUND.CHANGE", payload).post()
     assert fresh(order).next_poll_at <= timezone.now()
 
 
 @pytest.mark.scenario("S22")
 @pytest.mark.parametrize("number", [None, 7, NUL, HALF, "z" * 3000, ["x"]])
 def test_an_unknown_type_about_nothing_that_can_be_is_kept_all_the_same(wxpay_sandbox, number):
-    told = {"mchid": "1900000001", "out_trade_no": number, "out_refund_no": number, "out_contract_code": number}
-    assert repeated(write(wxpay_sandbox, "TRANSACTION.PAY_BACK", told)) == 200
+    payload = {"mchid": "1900000001", "out_trade_no": number, "out_refund_no": number, "out_contract_code": number}
+    assert repeated(write(wxpay_sandbox, "TRANSACTION.PAY_BACK", payload)) == 200
     assert Notification.objects.get().state == "UNHANDLED"
 
 

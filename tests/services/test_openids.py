@@ -14,12 +14,12 @@ SUB_APPID = "wx2222222222222222"
 
 def signed(contract, **changes):
     """PAPAY.SIGN as WeChat Pay's sample of an institution has it: sp_appid and openid, no sub_appid."""
-    told = {
+    payload = {
         "sp_mchid": contract.mchid, "sub_mchid": contract.sub_mchid, "sp_appid": contract.appid,
         "contract_id": "202603011234567890", "plan_id": contract.plan_id, "openid": UNDER_SP,
         "out_contract_code": contract.out_contract_code, "operate_time": "2026-03-01T12:10:00+08:00",
     } | changes  # fmt: skip
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in payload.items() if value is not None}
 
 
 def tell(sandbox, contract, event_type="PAPAY.SIGN", **changes):

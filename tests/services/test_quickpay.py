@@ -45,7 +45,7 @@ def calls(wxpay_sandbox):
     return [call for call in wxpay_sandbox.calls if not call[1].endswith("/certificates")]
 
 
-def take_steps(wxpay_sandbox, clock, order, seconds, every=1):
+def seconds_pass(wxpay_sandbox, clock, order, seconds, every=1):
     """The till's page asks each second while the time passes."""
     for _ in range(int(seconds / every)):
         clock.shift(timedelta(seconds=every))
@@ -132,13 +132,13 @@ def test_a_refusal_ends_the_order_with_its_reason(wxpay_sandbox, given, error_co
 def test_a_payer_who_types_a_password_pays(wxpay_sandbox, clock, given):
     order = orders.pay_by_code(auth_code=given, **ASKED)
     assert order.state == "USERPAYING"
-    take_steps(wxpay_sandbox, clock, order, 20)
+    seconds_pass(wxpay_sandbox, clock, order, 20)
     assert order.state == "SUCCESS"
 
 
 def test_a_payer_who_fails_at_the_password_has_not_paid(wxpay_sandbox, clock):
     order = orders.pay_by_code(auth_code=FAILS_LATER, **ASKED)
-    take_steps(wxpay_sandbox, clock, order, 20)
+    seconds_pass(wxpay_sandbox, clock, order, 20)
     assert order.state == "PAYERROR"
 
 
@@ -147,7 +147,7 @@ def test_a_payer_who_fails_at_the_password_has_not_paid(wxpay_sandbox, clock):
 def test_a_charge_without_an_answer_is_found_by_query_never_sent_again(wxpay_sandbox, clock, given):
     order = orders.pay_by_code(auth_code=given, **ASKED)
     assert order.state == "CREATED"
-    take_steps(wxpay_sandbox, clock, order, 20)
+    seconds_pass(wxpay_sandbox, clock, order, 20)
     assert order.state == "SUCCESS"
     assert wxpay_sandbox.calls.count(("POST", PAY)) == 1
 
@@ -156,7 +156,7 @@ def test_a_charge_without_an_answer_is_found_by_query_never_sent_again(wxpay_san
 def test_a_request_that_never_arrived_is_never_sent_again(wxpay_sandbox, clock):
     order = orders.pay_by_code(auth_code=NEVER_ARRIVED, **ASKED)
     assert order.state == "CREATED"
-    take_steps(wxpay_sandbox, clock, order, 120)
+    seconds_pass(wxpay_sandbox, clock, order, 120)
     assert order.is_dead
     assert wxpay_sandbox.calls.count(("POST", PAY)) == 1
 
@@ -164,9 +164,9 @@ def test_a_request_that_never_arrived_is_never_sent_again(wxpay_sandbox, clock):
 @pytest.mark.scenario("S33")
 def test_a_payer_who_never_decides_is_reversed_when_the_time_is_over_and_confirmed(wxpay_sandbox, clock):
     order = orders.pay_by_code(auth_code=PAYING_FOR_EVER, **ASKED)
-    take_steps(wxpay_sandbox, clock, order, 40)
+    seconds_pass(wxpay_sandbox, clock, order, 40)
     assert order.state == "USERPAYING"
-    take_steps(wxpay_sandbox, clock, order, 20)
+    seconds_pass(wxpay_sandbox, clock, order, 20)
     assert order.state == "REVOKED"
     assert order.next_poll_at is not None
     clock.shift(timedelta(seconds=20))
@@ -177,7 +177,7 @@ def test_a_payer_who_never_decides_is_reversed_when_the_time_is_over_and_confirm
 @pytest.mark.scenario("S33")
 def test_paid_at_second_44_is_paid_and_not_reversed(wxpay_sandbox, clock):
     order = orders.pay_by_code(auth_code=PAID_AT_44, **ASKED)
-    take_steps(wxpay_sandbox, clock, order, 120)
+    seconds_pass(wxpay_sandbox, clock, order, 120)
     clock.shift(timedelta(seconds=20))
     orders.advance_till(order)
     assert (order.state, theirs(wxpay_sandbox, order)) == ("SUCCESS", "SUCCESS")
@@ -209,7 +209,7 @@ def test_paid_at_44_reversed_at_46_and_a_query_of_44_answered_at_47_ends_revoked
 @pytest.mark.scenario("S33")
 def test_a_reversal_refused_as_too_early_is_tried_again_after_five_seconds(wxpay_sandbox, clock):
     order = orders.pay_by_code(auth_code=REVERSAL_TOO_EARLY, **ASKED)
-    take_steps(wxpay_sandbox, clock, order, 60)
+    seconds_pass(wxpay_sandbox, clock, order, 60)
     assert Operation.objects.get(action="REVERSE").attempts == 2
     assert (order.state, theirs(wxpay_sandbox, order)) == ("REVOKED", "REVOKED")
 
@@ -218,7 +218,7 @@ def test_a_reversal_refused_as_too_early_is_tried_again_after_five_seconds(wxpay
 @pytest.mark.parametrize("given", [REVERSAL_FAILS, REVERSAL_LOST, PAID_WHEN_REVERSED])
 def test_a_reversal_without_an_answer_ends_as_wechat_pay_has_it(wxpay_sandbox, clock, given):
     order = orders.pay_by_code(auth_code=given, **ASKED)
-    take_steps(wxpay_sandbox, clock, order, 300)
+    seconds_pass(wxpay_sandbox, clock, order, 300)
     assert order.is_final
     clock.shift(timedelta(seconds=60))
     orders.advance_till(order)
@@ -287,7 +287,7 @@ def test_a_reversal_answered_with_anything_but_nothing_is_not_done(wxpay_sandbox
                         status=202, code="USERPAYING")  # fmt: skip
     orders.advance_till(order)
     assert order.state == "USERPAYING"
-    take_steps(wxpay_sandbox, clock, order, 120)
+    seconds_pass(wxpay_sandbox, clock, order, 120)
     assert (order.state, theirs(wxpay_sandbox, order)) == ("REVOKED", "REVOKED")
 
 
@@ -303,7 +303,7 @@ def test_a_charge_without_proof_is_unknown_then_found_by_query(wxpay_sandbox, cl
     wxpay_sandbox.fault(fault, PAY)
     order = orders.pay_by_code(auth_code=CODE, **ASKED)
     assert (order.state, Operation.objects.get().state) == ("CREATED", "UNKNOWN")
-    take_steps(wxpay_sandbox, clock, order, 20)
+    seconds_pass(wxpay_sandbox, clock, order, 20)
     assert (order.state, theirs(wxpay_sandbox, order)) == ("SUCCESS", "SUCCESS")
     assert wxpay_sandbox.calls.count(("POST", PAY)) == 1
 
@@ -316,7 +316,7 @@ def test_a_gateway_s_error_is_not_an_answer_of_wechat_pay(wxpay_sandbox, clock, 
     wxpay_sandbox.fault(**fault, path=PAY)
     order = orders.pay_by_code(auth_code=CODE, **ASKED)
     assert order.state == "CREATED"
-    take_steps(wxpay_sandbox, clock, order, 120)
+    seconds_pass(wxpay_sandbox, clock, order, 120)
     if fault["kind"] == "error_500":
         assert (order.state, theirs(wxpay_sandbox, order)) == ("SUCCESS", "SUCCESS")
     else:
@@ -329,7 +329,7 @@ def test_an_unsigned_refusal_decides_nothing(wxpay_sandbox, clock):
     wxpay_sandbox.fault("unsigned", PAY)
     order = orders.pay_by_code(auth_code=NOT_ENOUGH, **ASKED)
     assert (order.state, Operation.objects.get().state) == ("CREATED", "UNKNOWN")
-    take_steps(wxpay_sandbox, clock, order, 120)
+    seconds_pass(wxpay_sandbox, clock, order, 120)
     assert order.is_dead
     assert wxpay_sandbox.calls.count(("POST", PAY)) == 1
 
@@ -380,7 +380,7 @@ def test_a_quick_payment_is_refunded_up_to_what_remains_and_no_further(wxpay_san
 @pytest.mark.scenario("S39")
 def test_a_reversed_payment_is_not_refunded(wxpay_sandbox, clock):
     order = orders.pay_by_code(auth_code=PAYING_FOR_EVER, **ASKED)
-    take_steps(wxpay_sandbox, clock, order, 60)
+    seconds_pass(wxpay_sandbox, clock, order, 60)
     assert order.state == "REVOKED"
     with pytest.raises(OrderNotPaid):
         refunds.create(order, amount=1, reference="r-1")

@@ -1,4 +1,4 @@
-"""The shop's references: the same words are the same ask, other words are refused, whatever our row keeps of them."""
+"""The shop's references: the same words are the same request, others are refused, whatever our row keeps of them."""
 
 import pytest
 

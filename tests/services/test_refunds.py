@@ -194,8 +194,8 @@ def test_a_refund_keeps_where_its_money_came_from_its_rate_and_its_promotions(wx
         Refund.objects.update(exchange_rate_type="", promotion_detail=None, fund_source="")
         wxpay_sandbox.advance(10)
     if how == "notification":
-        told = wxpay_sandbox.payload_of(refund) | {"fund_source": "REFUND_SOURCE_REchARGE_FUNDS"}
-        wxpay_sandbox.notify("REFUND.SUCCESS", told)
+        payload = wxpay_sandbox.payload_of(refund) | {"fund_source": "REFUND_SOURCE_REchARGE_FUNDS"}
+        wxpay_sandbox.notify("REFUND.SUCCESS", payload)
     if how == "query":
         refunds.sync(refund)
     if how == "listing":

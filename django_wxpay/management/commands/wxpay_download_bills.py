@@ -38,7 +38,7 @@ class Command(BaseCommand):
             for day in progress:
                 got.append(self._download(day, options))
         for bill in got:
-            self.stdout.write(_told(bill))
+            self.stdout.write(_line(bill))
         missing = sum(bill.state in (bill.State.FAILED, bill.State.PENDING) for bill in got)
         if missing:
             raise CommandError(f"{missing} of {len(got)} statements are not there yet; the reasons stand above.")
@@ -64,7 +64,7 @@ class Command(BaseCommand):
         return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def _told(bill):
+def _line(bill):
     if bill.has_file:
         return f"{bill.bill_date}  {bill.rows} rows: {bill.payments} payments, {bill.refunds} refunds  {bill.file.name}"
     if bill.state == bill.State.NO_STATEMENT:

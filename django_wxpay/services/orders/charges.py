@@ -9,14 +9,14 @@ from ...models import Operation, Order
 
 State = Order.State
 # These say that the number is known there: a query tells the truth.
-LOOK_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
+QUERY_FIRST = ("ORDER_PAID", "OUT_TRADE_NO_USED", "ORDER_CLOSED", "ORDER_REVERSED")
 
 
 class Charge(commands.Command):
     """A command after which an order is paid, or refused, or still open."""
 
     def refused(self, row: Order, error: WxPayError, operation: Operation) -> str:
-        if error.means(*LOOK_FIRST):
+        if error.means(*QUERY_FIRST):
             return Operation.State.UNKNOWN
         if not row.is_final:
             changes = {"error_code": error.code[:64]}

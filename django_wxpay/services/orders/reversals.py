@@ -32,7 +32,7 @@ PROVED_DEAD = frozenset({State.CLOSED, State.REVOKED, State.PAYERROR})
 def plan_reversal(order: Order, *, reference: str | None = None, by: User | None = None) -> Order:
     """Write down that an unpaid order shall never be paid; `send_operations` asks WeChat Pay for it.
 
-    reference: a form's token; the same again plans nothing. An earlier ask without an outcome gives way once no
+    reference: a form's token; the same again plans nothing. An earlier request without an outcome gives way once no
     request of it can be under way, which is also later than the 15 seconds WeChat Pay wants between a quick payment
     and its reversal. Returns the `Order`, with nothing planned when it is proved dead already. Joins
     the caller's transaction; nothing is sent here. Raises OrderPaid (refund it), OperationPending.
