@@ -4,6 +4,7 @@ from django.contrib import messages
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
+from ..engine import registry
 from ..models import Action, Contract, Operation, Order
 from ..services import orders
 from . import amounts, outcomes
@@ -31,14 +32,15 @@ class CloseOrder(StaffAction):
         return of_order(row)
 
     def consequences(self, row):
-        asked = _("WeChat Pay is asked to reverse the order: it will never be paid.")
-        if row.product == Order.Product.MICROPAY:
-            return [asked, _("Should the payer have paid already, the money goes back to the payer.")]
-        return [
-            asked,
-            _("Should it turn out to be paid, the order shows as paid, and can be refunded."),
-            _("The charge can be tried again afterwards, under a new number."),
-        ]
+        product = registry.product_of(row)
+        will = [_("WeChat Pay is asked to reverse the order: it will never be paid.")]
+        if product.reversal_pays_back:
+            will.append(_("Should the payer have paid already, the money goes back to the payer."))
+        else:
+            will.append(_("Should it turn out to be paid, the order shows as paid, and can be refunded."))
+        if product.can_be_retried:
+            will.append(_("The charge can be tried again afterwards, under a new number."))
+        return will
 
     def perform(self, row, asked, *, reference, by):
         row = orders.reverse(row, reference=reference, by=by)

@@ -80,6 +80,8 @@ def plan(
     known: Any = row
     remote.merchant_of(known)  # of that number, and of a region that has the product: else nothing is written down
     refuse_if_pending(known, supersede)
+    for other in known.together:
+        refuse_if_pending(other)
     try:
         with transactions.atomic():
             operation = Operation.objects.create(

@@ -7,7 +7,7 @@ TypeError when the module is imported; a subject, product or command that nobody
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 class Event(NamedTuple):
     """A type of notification. number: the payload's field with the merchant's number of the row.
 
-    belongs: whether a payload of this type is this subject's; several subjects may share a type.
+    belongs: whether a payload of this type is this subject's; several subjects may share a type. parts: what a payload
+    says of each row where it speaks of several, each with its own merchant numbers, in the order in which these rows
+    are locked; each is applied by itself.
     """
 
     type: str
     number: str
     belongs: Callable[[Mapping[str, Any]], bool] = lambda payload: True
+    parts: Callable[[Mapping[str, Any]], Sequence[Mapping[str, Any]]] = lambda payload: (payload,)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -123,6 +123,14 @@ class WireObject(Remembered):
 
     class Meta(Remembered.Meta):
         abstract = True
+
+    @property
+    def together(self) -> Sequence[WireObject]:
+        """The rows, beside this one, that a command for this row concerns too: its whole, or its parts.
+
+        While a command for one of them has no outcome, none of the others gets one.
+        """
+        return ()
 
     @property
     def is_final(self) -> bool:

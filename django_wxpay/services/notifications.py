@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ State = Notification.State
 KEPT_HEADERS = ("wechatpay-", "request-id", "content-type", "user-agent")
 SOONEST, LATEST = timedelta(seconds=5), timedelta(hours=1)
 UNREADABLE = "What is sealed in it is no JSON object."
+WORST_LAST = [Outcome.STALE, Outcome.SAME, Outcome.APPLIED, Outcome.REFUSED, Outcome.UNKNOWN_ROW]
 STATES = {
     Outcome.APPLIED: State.PROCESSED,
     Outcome.SAME: State.PROCESSED,
@@ -154,12 +156,19 @@ def _outcome_of(notification: Notification, fact: Fact | None) -> dict[str, Any]
         unknown = {"state": State.UNHANDLED, "outcome": "", "error": "", "processed_at": None}
         return unknown | {"next_try_at": _expect_upgrade(notification, fact)}
     else:
-        applied = known[0].apply(fact)
+        applied = _applied(fact, *known)
     values = {
         "state": STATES[applied.outcome], "outcome": applied.outcome, "error": clean(applied.why, 512),
         "processed_at": timezone.now(), "next_try_at": None,
     }  # fmt: skip
     return values | (_wait_for_row(notification) if applied.outcome == Outcome.UNKNOWN_ROW else {})
+
+
+def _applied(fact: Fact, subject: registry.Subject, event: registry.Event) -> Applied:
+    """Apply each part of a message; of several the one counts that has the longest way to go."""
+    parts = event.parts(fact.data)
+    outcomes = [subject.apply(fact if part is fact.data else replace(fact, data=dict(part))) for part in parts]
+    return max(outcomes, key=lambda applied: WORST_LAST.index(applied.outcome))
 
 
 def _expect_upgrade(notification: Notification, fact: Fact) -> Any:

@@ -8,9 +8,11 @@ from django.test import override_settings
 
 from django_wxpay import conf
 from django_wxpay.engine import registry
+from django_wxpay.exceptions import OperationPending
 from django_wxpay.models import Action, Contract, Operation, Order
 from django_wxpay.services import contracts, orders
-from django_wxpay.testing import make_contract
+from django_wxpay.testing import make_contract, make_order
+from tests.letters import write
 
 PAPAY = "order", Order.Product.PAPAY
 
@@ -117,3 +119,75 @@ def test_a_merchant_of_another_region_neither_writes_down_nor_sends(mainland):
 def test_a_row_of_another_region_is_not_asked_about(mainland):
     with pytest.raises(ImproperlyConfigured, match="is of the region 'mainland'"):
         contracts.sync(make_contract())
+
+
+# Several rows at once
+
+
+def shares(payload):
+    """An invented message: what one payer pays to several merchants."""
+    return [share | {"mchid": payload["mchid"], "appid": payload["appid"]} for share in payload["shares"]]
+
+
+@pytest.fixture
+def shared(declared):
+    """Orders take an invented message that speaks of several of them."""
+    known = declared.SUBJECT["order"]
+    event = declared.Event("TRANSACTION.SHARED", "payer_no", parts=shares)
+    declared.SUBJECT["order"] = dataclasses.replace(known, events=(*known.events, event))
+
+
+def share(order, **changes):
+    amount = {"total": order.amount_total, "currency": order.currency}
+    return {"out_trade_no": order.out_trade_no, "trade_state": "SUCCESS", "amount": amount} | changes
+
+
+def send(wxpay_sandbox, order, parts):
+    payload = {"mchid": order.mchid, "appid": order.appid, "payer_no": "p-1", "shares": parts}
+    return write(wxpay_sandbox, "TRANSACTION.SHARED", payload).receive()
+
+
+@pytest.mark.django_db
+def test_a_message_that_speaks_of_several_rows_is_applied_to_each(wxpay_sandbox, shared):
+    first, second = make_order(state="CREATED"), make_order(state="CREATED")
+    notification = send(wxpay_sandbox, first, [share(first), share(second)])
+    assert (notification.state, notification.outcome, notification.number) == ("PROCESSED", "APPLIED", "p-1")
+    assert set(Order.objects.values_list("state", flat=True)) == {"SUCCESS"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("change", "state"), [({"out_trade_no": "nobody-knows"}, "WAITING"), ({"mchid": "1900009999"}, "REFUSED")]
+)
+def test_of_several_rows_the_one_that_does_not_fit_decides_and_the_others_are_true(
+    wxpay_sandbox, declared, shared, change, state
+):
+    first, second = make_order(state="CREATED"), make_order(state="CREATED")
+    wrong = share(second) | change
+    known = declared.SUBJECT["order"]
+    own = known.events[-1]._replace(parts=lambda payload: [one | change_of(one, payload) for one in payload["shares"]])
+    declared.SUBJECT["order"] = dataclasses.replace(known, events=(*known.events[:-1], own))
+    notification = send(wxpay_sandbox, first, [share(first), wrong])
+    assert notification.state == state
+    assert sorted(Order.objects.values_list("state", flat=True)) == ["CREATED", "SUCCESS"]
+
+
+def change_of(one, payload):
+    """Each part names the merchant that it is about, its own where it has one."""
+    return {"mchid": one.get("mchid", payload["mchid"]), "appid": payload["appid"]}
+
+
+@pytest.mark.django_db
+def test_while_a_command_concerns_several_rows_none_of_them_gets_another(wxpay_sandbox, monkeypatch):
+    """An invented product: the deductions of a contract are reversed together."""
+    contract = wxpay_sandbox.signed_contract()
+    asked = {"amount": 100, "currency": "HKD", "description": "March"}
+    first, second = (orders.plan_deduction(contract, **asked, reference=str(number)) for number in range(2))
+    Operation.objects.update(open_key=None, state="DONE")
+    siblings = property(lambda order: list(Order.objects.exclude(pk=order.pk)))
+    monkeypatch.setattr(Order, "together", siblings)
+    orders.plan_reversal(first)
+    with pytest.raises(OperationPending, match=f"order {first.number} has no outcome yet"):
+        orders.plan_reversal(second)
+    monkeypatch.undo()
+    orders.plan_reversal(second)

@@ -232,6 +232,8 @@ registry.product(
         status=confirmed,
         reverse=lambda client, fields: client.orders.reverse_deduction(**fields),
         reversed_to=State.CLOSED,
+        reversal_pays_back=False,
+        can_be_retried=True,
         queried_first=True,  # what becomes of a deduction that was paid and is reversed, the manual does not say
         expires="ORDER_EXPIRES_SECONDS",
         refunds=GLOBAL_REFUNDS,

@@ -28,6 +28,8 @@ class OrderProduct(Product):
     status: Callable[[Order], Order]  # what a status page does: at most one call, never raises for the network
     reverse: Callable[[Client, Mapping[str, Any]], Answer]  # ends an unpaid order for good; 204
     reversed_to: Order.State  # what a reversed order is
+    reversal_pays_back: bool  # whether reversing a paid one sends the money back
+    can_be_retried: bool  # whether it can be tried again under a new number, once it is proved dead
     queried_first: bool  # whether it is queried before it is reversed, lest a paid one be
     expires: str | None  # the setting after whose seconds a task reverses an order without an outcome
     refunds: RefundCalls

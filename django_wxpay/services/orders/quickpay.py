@@ -283,7 +283,9 @@ registry.product(
         pause=_pause,
         status=advance_till,
         reverse=lambda client, fields: client.orders.reverse_payment(**fields),
-        reversed_to=State.REVOKED,  # it may have been paid: the money went back
+        reversed_to=State.REVOKED,
+        reversal_pays_back=True,
+        can_be_retried=False,  # its code is gone
         queried_first=False,
         expires=None,  # `advance` has its own, shorter clock
         refunds=GLOBAL_REFUNDS,
