@@ -47,6 +47,8 @@ class QuickPaymentSerializer(serializers.ModelSerializer):
     def get_outcome(self, order):
         if order.is_paid:
             return "PAID"
+        if order.contradicted_at is not None:
+            return "WAIT"
         return "NOT_PAID" if order.is_dead else "WAIT"
 
     @extend_schema_field({"type": "string"})
@@ -58,6 +60,8 @@ def instruction(order, pending=None):
     """What the cashier does and says, in one or two sentences."""
     if order.is_paid:
         return _("Paid. Hand over the goods.")
+    if order.contradicted_at is not None:
+        return _("No answer yet. Hand nothing over yet, do not scan again, and wait.")
     if order.state == State.REFUSED:
         return _refused(order.error_code)
     if order.state == State.PAYERROR:

@@ -237,7 +237,7 @@ def move(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str = 
         _write(row, state, fact, changes, note)
         return Applied(Outcome.APPLIED, row)
     if not row.is_final or state in row.EARLIER.get(row.state, ()):
-        _learn(row, fact, changes, bears_out=not row.is_final or state in row.FINAL or row.state in row.OURS)
+        _learn(row, fact, changes, bears_out=_bears_out(row, state))
         return Applied(Outcome.STALE, row, f"we know {row.state} already")
     begun_at = fact.begun_at if fact.source == Source.QUERY else None
     if begun_at is not None and begun_at > row.state_at and polling.settles(row, begun_at):
@@ -245,8 +245,13 @@ def move(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str = 
         logger.error("final state overruled %s=%s from=%s to=%s", row.subject, row.number, row.state, state)
         _write(row, state, fact, changes, note)
         return Applied(Outcome.APPLIED, row, "overruled")
-    polling.recheck(row)
+    polling.recheck(row, contradicted=bool(fact.data))
     return Applied(Outcome.STALE, row, f"contradicts {row.state}: WeChat Pay will be asked")
+
+
+def _bears_out(row: Any, state: str) -> bool:
+    """Whether an earlier part of a row's story can be the last word on its end: of a refusal it is the usual one."""
+    return not row.is_final or state in row.FINAL or (row.state in row.OURS and row.contradicted_at is None)
 
 
 def _write(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str) -> None:
@@ -257,6 +262,8 @@ def _write(row: Any, state: str, fact: Fact, changes: dict[str, Any], note: str)
         values["synced_at"] = _synced_at(row, fact)
     if state in row.FINAL:
         values |= row.AT_END
+    elif old in row.FINAL:
+        values |= dict.fromkeys(row.AT_END, now)  # open again: what ends it must see it again
     moved = type(row).objects.filter(pk=row.pk, state=old).update(**values)
     if not moved:  # SQLite has no row locks: whoever came first has told the truth already, this message comes again
         raise LostRace(f"{row.subject} {row.number} left {old} meanwhile")

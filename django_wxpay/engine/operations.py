@@ -30,7 +30,7 @@ from ..client.errors import (
 )
 from ..exceptions import OperationPending
 from ..models import Operation, Outcome
-from . import failures, holds, outcomes, queries, queue, references, remote, transactions
+from . import failures, holds, outcomes, polling, queries, queue, references, remote, transactions
 from .commands import Command, row_if_there, row_of
 from .facts import Fact
 from .outcomes import end
@@ -267,7 +267,7 @@ def _not_sent(command: Command, operation: Operation, error: RequestNotSent | Ra
     elif proved:
         _keep(operation, State.PLANNED, error, busy_until=operation.busy_before)
     else:
-        _keep(operation, State.UNKNOWN if command.needs_caller else State.PLANNED, error)
+        _keep(operation, State.UNKNOWN, error)
     raise error
 
 
@@ -285,6 +285,9 @@ def _end_refused(command: Command, operation: Operation, error: WxPayError) -> s
             outcomes.finish(
                 operation, ended, error_code=outcomes.code_of(error), error_message=message, request_id=request_id
             )
+        before = operation.busy_before  # an earlier attempt may still bring about what this one was refused
+        if ended == State.REFUSED and before is not None and before > timezone.now():
+            polling.recheck(row, before)
         return ended
 
     ended: str | None = transactions.run(work)

@@ -121,12 +121,14 @@ def schedule(row: WireObject, state: str, source: str, begun_at: datetime | None
         return {}
     at = next_poll_at(row, state, source)
     unproved = state in row.FINAL and at is not None
-    return {"next_poll_at": at, "recheck_after": max(row.recheck_after or now, now) if unproved else None}
+    values = {"next_poll_at": at, "recheck_after": max(row.recheck_after or now, now) if unproved else None}
+    return values | {"contradicted_at": None} if source == Source.QUERY else values
 
 
-def recheck(row: WireObject, after: datetime | None = None) -> None:
+def recheck(row: WireObject, after: datetime | None = None, *, contradicted: bool = False) -> None:
     """Have the row queried: only a query begun later than `after` (now) is the last one.
 
+    contradicted: a genuine message says otherwise than our final state; until it is settled no money moves on that.
     Joins the caller's transaction. An earlier query and a later doubt that are planned already stay so.
     """
     after = after or timezone.now()
@@ -134,6 +136,8 @@ def recheck(row: WireObject, after: datetime | None = None) -> None:
         "recheck_after": Case(When(recheck_after__gt=after, then=F("recheck_after")), default=Value(after)),
         "next_poll_at": Case(When(next_poll_at__lt=after, then=F("next_poll_at")), default=Value(after)),
     }
+    if contradicted:
+        fields["contradicted_at"] = Value(after)
     type(row).objects.filter(pk=row.pk).update(**fields)
 
 
@@ -144,8 +148,14 @@ def plan_query(row: WireObject) -> None:
 
 
 def not_there(row: WireObject, begun_at: datetime) -> None:
-    """A query begun at that time proved that WeChat Pay does not know the row: asked again later, unless final."""
+    """A query begun at that time proved that WeChat Pay does not know the row: asked again later, unless final.
+
+    Of a row that WeChat Pay has spoken of since it ended, such an answer only lags behind.
+    """
     known = type(row).objects.get(pk=row.pk)
+    if known.contradicted_at is not None and begun_at > known.contradicted_at:
+        put_off(known)
+        return
     values = {"synced_at": begun_at} | schedule(known, known.state, Source.QUERY, begun_at)
     unchanged = type(row).objects.filter(pk=row.pk, state=known.state, recheck_after=known.recheck_after)
     unchanged.update(**values)

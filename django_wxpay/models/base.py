@@ -108,6 +108,8 @@ class WireObject(Remembered):
     recheck_after: TimeOrNone = models.DateTimeField(
         _("in doubt until a query after"), null=True, blank=True, editable=False
     )
+    # A genuine message says otherwise than our final state, and no later query has settled it: no money moves on that.
+    contradicted_at: TimeOrNone = models.DateTimeField(null=True, blank=True, editable=False)
     created_at: Time = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
 
     objects: ClassVar[WireObjectQuerySet[Self]] = manager(WireObjectQuerySet)

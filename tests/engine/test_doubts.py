@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from django_wxpay.engine import polling
+from django_wxpay.exceptions import OperationPending, OrderNotDead, OrderPaid, RefundTooLarge
 from django_wxpay.models import Contract, Discrepancy, Operation, Order, Refund
 from django_wxpay.services import contracts, orders, refunds
 from django_wxpay.testing import make_order
@@ -219,3 +220,87 @@ def test_a_genuine_payment_is_found_though_a_query_in_between_does_not_fit(wxpay
     order.refresh_from_db()
     assert order.state == "SUCCESS"
     assert not Operation.objects.open().exists()
+
+
+# While the doubt stands, no money moves on what it is about
+
+
+def doubted_order(sandbox):
+    order = closed_order(sandbox)
+    is_paid_after_all(sandbox, order)
+    order.refresh_from_db()
+    assert (order.state, order.contradicted_at is None) == ("CLOSED", False)
+    return order
+
+
+def test_an_order_in_doubt_is_not_charged_again(wxpay_sandbox):
+    order = doubted_order(wxpay_sandbox)
+    with pytest.raises(OrderNotDead, match="has said otherwise since"):
+        orders.plan_retry(order)
+    with pytest.raises(OrderPaid):  # it asks first, and finds it paid
+        orders.retry_deduction(order)
+    assert Order.objects.count() == 1
+
+
+def test_opposite_without_the_mark_an_order_in_doubt_would_be_charged_twice(wxpay_sandbox):
+    order = doubted_order(wxpay_sandbox)
+    Order.objects.update(contradicted_at=None)
+    order.refresh_from_db()
+    orders.retry_deduction(order)
+    orders.sync(order)
+    assert not Order.objects.filter(state="CLOSED").exists()
+    assert Order.objects.count() == 2
+
+
+def test_a_refund_in_doubt_is_not_made_again_under_another_reference(wxpay_sandbox):
+    refund = closed_refund(wxpay_sandbox)
+    is_refunded_after_all(wxpay_sandbox, refund)
+    with pytest.raises(OperationPending, match="has said otherwise since"):
+        refunds.plan_refund(refund.order, amount=100, reference="once more")
+    assert Refund.objects.count() == 1
+    refunds.sync(refund)
+    with pytest.raises(RefundTooLarge):
+        refunds.plan_refund(refund.order, amount=100, reference="once more")
+
+
+@pytest.mark.parametrize("state", ["CLOSED", "REFUSED"])
+def test_a_machine_that_lags_and_knows_nothing_ends_no_doubt(wxpay_sandbox, state):
+    order = doubted_order(wxpay_sandbox)
+    Order.objects.filter(pk=order.pk).update(state=state)
+    wxpay_sandbox.fault("refuse", ORDER_QUERY, status=404, code="ORDER_NOT_EXIST")
+    orders.sync(order)
+    order.refresh_from_db()
+    assert (order.state, order.contradicted_at is None, order.next_poll_at is None) == (state, False, False)
+    orders.sync(order)
+    order.refresh_from_db()
+    assert (order.state, order.contradicted_at) == ("SUCCESS", None)
+    assert Discrepancy.objects.filter(kind="OVERRULED").count() == 1
+
+
+def test_a_refusal_in_doubt_is_not_borne_out_by_a_machine_that_lags(wxpay_sandbox):
+    order = doubted_order(wxpay_sandbox)
+    Order.objects.filter(pk=order.pk).update(state="REFUSED")
+    wxpay_sandbox.fault("altered", ORDER_QUERY, answer={"trade_state": "NOTPAY"})
+    orders.sync(order)
+    order.refresh_from_db()
+    assert (order.state, order.contradicted_at is None) == ("REFUSED", False)
+
+
+def test_a_later_query_that_bears_the_end_out_settles_the_doubt(wxpay_sandbox):
+    order = closed_order(wxpay_sandbox)
+    payload = wxpay_sandbox.payload_of(order) | {"trade_state": "SUCCESS"}
+    wxpay_sandbox.notify("TRANSACTION.SUCCESS", payload)
+    order.refresh_from_db()
+    assert order.contradicted_at is not None
+    orders.sync(order)
+    order.refresh_from_db()
+    assert (order.state, order.contradicted_at) == ("CLOSED", None)
+
+
+def test_an_order_that_is_open_again_is_closed_in_its_time(wxpay_sandbox):
+    order = closed_order(wxpay_sandbox)
+    Order.objects.filter(pk=order.pk).update(state="REFUSED", state_at=timezone.now() - timedelta(days=1))
+    wxpay_sandbox.fault("altered", ORDER_QUERY, answer={"trade_state": "USERPAYING"})
+    orders.sync(order)
+    order.refresh_from_db()
+    assert (order.state, order.close_after is None) == ("USERPAYING", False)

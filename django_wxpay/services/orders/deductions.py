@@ -117,6 +117,11 @@ def plan_retry(order: Order, *, by: User | None = None) -> Order:
             return latest
         if latest.is_paid:
             raise OrderPaid(f"Order {latest.out_trade_no} is paid: there is nothing to try again.")
+        if doubted := attempts.filter(contradicted_at__isnull=False).first():
+            raise OrderNotDead(
+                f"Order {doubted.out_trade_no} is {doubted.state}, but WeChat Pay has said otherwise since: it is "
+                "being queried. Nothing was sent. Try again when it is settled."
+            )
         if not _proved_dead(latest):
             raise OrderNotDead(
                 f"Order {latest.out_trade_no} is {latest.state} and its number is not closed at WeChat Pay. Nothing "
@@ -139,6 +144,8 @@ def retry_deduction(order: Order, *, by: User | None = None) -> Order:
     """
     if not order.is_final or order.state == State.REFUSED:
         order = reverse(order, by=by)
+    elif order.contradicted_at is not None:
+        order = sync(order)
     return operations.carry_out(plan_retry, order, by=by)
 
 

@@ -59,7 +59,8 @@ def plan_refund(
 
     Returns the `Refund` (CREATED). Refunds of one order are sent one at a time, a minute apart. Joins the caller's
     transaction; nothing is sent here. Raises InvalidField, OrderNotPaid, RefundTooLarge, RefundNotPossible (the
-    51st, or after 365 days), RefundedMeanwhile, ReferenceReused.
+    51st, or after 365 days), RefundedMeanwhile, OperationPending (a refund that was given up may have been made after
+    all: it is being queried), ReferenceReused.
     """
     fields.amount("amount", amount)
     fields.text("reason", reason, 80, required=False)
@@ -72,6 +73,7 @@ def plan_refund(
             if known := _asked_as(locked, reference, wanted):
                 return known
             _refuse_impossible(locked)
+            _refuse_in_doubt(locked)
             if seen_refundable not in (None, locked.refundable_amount):
                 raise RefundedMeanwhile(
                     f"Of order {locked.number} {locked.refundable_amount} remain refundable, not {seen_refundable} any "
@@ -151,6 +153,16 @@ def can_be_given_up(refund: Refund) -> bool:
 def _asked_as(order: Order, reference: str, wanted: Mapping[str, Any]) -> Refund | None:
     known = Refund.objects.filter(order_id=order.pk, reference=reference).first()
     return references.refuse_reuse(known, reference, Action.REFUND, on_row=wanted) if known else None
+
+
+def _refuse_in_doubt(order: Order) -> None:
+    """What a refund gave back is not spent again while WeChat Pay says that it was made after all."""
+    doubted = order.refunds.filter(state__in=Refund.GIVES_BACK, contradicted_at__isnull=False).first()
+    if doubted is not None:
+        raise OperationPending(
+            f"Refund {doubted.number} is {doubted.state}, but WeChat Pay has said otherwise since: it is being "
+            "queried. Nothing was sent. Ask again when it is settled."
+        )
 
 
 def _refuse_impossible(order: Order) -> None:
