@@ -105,7 +105,7 @@ def plan(
 
 
 def asked_before(row: Any, action: str, reference: str | None) -> bool:
-    """Whether this very ask, by its reference, was written down before (a form sent twice)."""
+    """Whether this very request, by its reference, was written down before (a form sent twice)."""
     return reference is not None and Operation.objects.of(row).filter(action=action, reference=reference).exists()
 
 
@@ -334,7 +334,7 @@ def send_due(limit: int = 100) -> int:
 def advance(operation: Operation, send_again: bool = True) -> None:
     """Take one open operation further: send it if it is planned, else find out what became of it.
 
-    send_again: whether what proves not to have arrived is sent again at once; else that is the next step.
+    send_again: whether what proves not to have arrived is sent again at once; else its next try does.
     """
     row = row_if_there(operation)
     if row is None:

@@ -1,8 +1,8 @@
 """Quick pay: the cashier scans the payer's code. Did the payer pay or not?
 
 The code lives a minute and is never stored, so the request is sent once, by its caller. From then on the row's own
-clock decides the one step that is due: query every few seconds, reverse when the time is over, confirm the reversal.
-The till's page and the poller both ask for that step, so a closed browser or a dead process changes nothing. The end
+clock decides the one thing that is due: query every few seconds, reverse when the time is over, confirm the reversal.
+The till's page and the poller both advance it, so a closed browser or a dead process changes nothing. The end
 is SUCCESS or REVOKED (or a refusal), never both.
 """
 
@@ -194,7 +194,7 @@ class Pay(Charge):
 
 
 def advance_till(order: Order) -> Order:
-    """Take the ONE step that is due now for a quick payment, if any and if nobody else is at it; returns the row.
+    """Do the ONE thing that is due now for a quick payment, if any and if nobody else is at it; returns the row.
 
     Safe to call as often as a till likes. Waits for one call at most, never raises because of the network.
     """
@@ -207,7 +207,7 @@ def advance_till(order: Order) -> Order:
 
 
 def advance(order: Order) -> Order:
-    """The step that is due: query while the payer has time and once after it, then reverse, then see to the reversal.
+    """Do what is due: query while the payer has time and once after it, then reverse, then see to the reversal.
 
     Called by whoever holds the row (its `next_poll_at`). Raises what the call raises.
     """
@@ -251,14 +251,14 @@ def _see_to(reversal: Operation, order: Order) -> None:
 
 
 def _schedule(order: Order, held_until: datetime | None) -> None:
-    """However the step ended, there is a next one while the row is open: nobody waits until the hold runs out."""
+    """However it ended, an open row is due again: nobody waits until the hold runs out."""
     order.refresh_from_db()
     if order.next_poll_at is not None and order.next_poll_at == held_until:
         polling.put_off(order)
 
 
 def wait_until_final(order: Order, *, timeout_seconds: float = 180) -> Order:
-    """For scripts: step until the order is final or the time is over; returns the row as it is then."""
+    """For scripts: advance until the order is final or the time is over; returns the row as it is then."""
     ends = time.monotonic() + timeout_seconds
     while not advance_till(order).is_final and time.monotonic() < ends:
         time.sleep(1)
