@@ -11,19 +11,27 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from django_wxpay.checkout import Checkout, QuickPayOffer
-from django_wxpay.models import Order
+from django_wxpay.models import Operation, Order
 from django_wxpay.sandbox.special import CODE_PREFIX
 
 pytestmark = pytest.mark.django_db(transaction=True)
 URL = "/wxpay/quick-payments/"
 SCAN = {"auth_code": "130000000000000001", "amount": 3800, "currency": "HKD", "reference": "till-1/1"}
+DETAIL = {"receipt_id": "r-1", "goods_detail": [{"goods_id": "tea", "quantity": 1, "price": 3800}]}
 
 
 class ShopCheckout(Checkout):
     def quick_pay_offer(self, request, amount, currency):
         if amount > 100_000_00:
             return None
-        return QuickPayOffer(description="Coffee", device_id="TILL-1", operator_id=str(request.user.pk))
+        return QuickPayOffer(
+            description="Coffee",
+            device_id="TILL-1",
+            operator_id=str(request.user.pk),
+            payer_client_ip="203.0.113.7",
+            detail=DETAIL,
+            merchant_category_code="5814",
+        )
 
 
 @pytest.fixture
@@ -56,6 +64,13 @@ def test_a_scanned_code_is_paid_and_the_cashier_is_told(till):
     assert (answer.status_code, answer.data["outcome"], answer.data["state"]) == (201, "PAID", "SUCCESS")
     assert "Hand over the goods" in answer.data["instruction"]
     assert "auth_code" not in answer.data
+
+
+def test_whatever_the_shops_offer_names_is_sent(till):
+    scan(till)
+    sent = Operation.objects.get().fields
+    assert (sent["merchant_category_code"], sent["detail"]) == ("5814", DETAIL)
+    assert (sent["payer_client_ip"], sent["device_id"]) == ("203.0.113.7", "TILL-1")
 
 
 @pytest.mark.parametrize(
