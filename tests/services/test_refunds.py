@@ -72,10 +72,15 @@ def test_the_same_reference_refunds_once(wxpay_sandbox, order):
 
 
 @pytest.mark.scenario("S29")
-def test_a_reused_reference_with_another_amount_is_refused(wxpay_sandbox, order):
-    refunds.create(order, amount=1000, reference="r-1")
-    with pytest.raises(ReferenceReused, match="amount"):
-        refunds.create(order, amount=2000, reference="r-1")
+@pytest.mark.parametrize(
+    ("field", "value"), [("amount", 2000), ("reason", "lost"), ("source", Refund.FundSource.RECHARGE)]
+)
+def test_a_reused_reference_with_other_words_is_refused(wxpay_sandbox, order, field, value):
+    asked = {"amount": 1000, "reason": "broken", "reference": "r-1"}
+    refunds.create(order, **asked)
+    with pytest.raises(ReferenceReused, match=field):
+        refunds.create(order, **asked | {field: value})
+    assert len(refunds_there(wxpay_sandbox)) == 1
 
 
 @pytest.mark.scenario("S29")
