@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MONEY_PATHS = ["story", "contracts", "orders", "refunds", "notifications"]
+MONEY_PATHS = ["story", "contracts", "orders", "refunds", "notifications", "quickpay", "references"]
 # `full_clean` of a form looks for related rows where the router says to read; nothing of ours calls it.
 OF_FORMS = "odd_words"
 

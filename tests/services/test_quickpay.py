@@ -2,11 +2,10 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import InvalidField
-from django_wxpay.engine import operations, registry, remote
+from django_wxpay.engine import operations, registry, remote, transactions
 from django_wxpay.engine.facts import Fact
 from django_wxpay.exceptions import (
     CalledInTransaction,
@@ -103,7 +102,7 @@ def test_a_reused_reference_is_refused(wxpay_sandbox):
 
 
 def test_inside_a_transaction_nothing_is_sent(wxpay_sandbox):
-    with pytest.raises(CalledInTransaction), transaction.atomic():
+    with pytest.raises(CalledInTransaction), transactions.atomic():
         orders.pay_by_code(auth_code=CODE, **ASKED)
     assert wxpay_sandbox.calls == []
 
@@ -197,7 +196,7 @@ def test_paid_at_44_reversed_at_46_and_a_query_of_44_answered_at_47_ends_revoked
     orders.reverse(order)  # nobody knew yet
     clock.shift(timedelta(seconds=1))
     fact = Fact.from_answer(order, answer, source="QUERY", begun_at=begun_at)
-    with transaction.atomic():
+    with transactions.atomic():
         assert orders.apply_order(fact).outcome == "STALE"
     order.refresh_from_db()
     assert order.state == "REVOKED"
