@@ -135,7 +135,8 @@ def die_at(point):
     point = point.removeprefix("stop ")
     where, _, when = point.partition(":")
     module_name, _, name = where.rpartition(".")
-    floor = "engine" if importlib.util.find_spec(f"django_wxpay.engine.{module_name}") else "services"
+    package = module_name.partition(".")[0]
+    floor = "engine" if importlib.util.find_spec(f"django_wxpay.engine.{package}") else "services"
     module = importlib.import_module(f"django_wxpay.{floor}.{module_name}")
     original = getattr(module, name)
 
