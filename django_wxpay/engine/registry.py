@@ -63,7 +63,7 @@ class Product:
     regions: frozenset[str]
     query: Callable[[Client, Any], Answer]  # asks WeChat Pay about a row; applies nothing
     not_there: Callable[[Any, datetime], None]  # a query begun at that time proved: WeChat Pay does not know the row
-    advance: Callable[[Any], Any]  # the poller's one step for a row that is due
+    advance: Callable[[Any], Any]  # what the poller does for a row that is due
     pause: Callable[[Any, str], timedelta]  # (row, state) -> how long until an open row is due again
 
 
