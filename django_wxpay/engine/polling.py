@@ -132,7 +132,7 @@ def recheck(row: WireObject, after: datetime | None = None, *, contradicted: boo
     Joins the caller's transaction. An earlier query and a later doubt that are planned already stay so.
     """
     after = after or timezone.now()
-    fields = {
+    fields: dict[str, Any] = {
         "recheck_after": Case(When(recheck_after__gt=after, then=F("recheck_after")), default=Value(after)),
         "next_poll_at": Case(When(next_poll_at__lt=after, then=F("next_poll_at")), default=Value(after)),
     }
