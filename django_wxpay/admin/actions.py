@@ -186,12 +186,14 @@ class StaffActionsAdmin(ReadOnlyAdmin):
         except (tokens.TokenRefused, ValueError):
             form.add_error(None, STALE)
             return self._action_page(request, action, row, form)
+        is_possible = not action.why_not_now(row) and form.is_valid()
+        changed = seen != action.seen(row)
+        # Looked up last: what this very submission has changed, sent twice at this moment, is no change to ask about.
         known = action.result(row, reference)
         if known is not None:
             return self._again(known)
-        if action.why_not_now(row) or not form.is_valid():
+        if not is_possible:
             return self._action_page(request, action, row, form)
-        changed = seen != action.seen(row)
         if changed or (action.confirms and confirmed != form.cleaned_data):
             meanwhile = action.meanwhile(row, seen) if changed else []
             asked = form.cleaned_data if action.confirms else None
