@@ -313,10 +313,11 @@ class StaffActionsAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/django_wxpay/results.html", context)
 
     def _plan_one(self, request, action, row, asked, seen, reference):
-        known = action.result(row, reference)
+        changed = seen != action.seen(row)
+        known = action.result(row, reference)  # looked up last, as for one row
         if known is not None:
             return self._again(known)
-        if seen != action.seen(row):
+        if changed:
             meanwhile = " ".join(map(str, action.meanwhile(row, seen)))
             words = gettext("It has changed since the page was made: nothing was asked. %(changes)s")
             return Done(messages.ERROR, words % {"changes": meanwhile}, row)
