@@ -8,8 +8,11 @@ from .discrepancies import Discrepancy
 from .notifications import Notification
 from .operations import Action, Operation
 from .orders import Order
+from .payscore import PayscorePlan, PayscorePlanDetail
 from .refunds import Refund
+from .service_orders import ServiceOrder
 from .settlements import Settlement
+from .sign_plans import SignPlan, SignPlanDetail
 from .transitions import Transition
 from .turns import Turn
 
@@ -26,9 +29,14 @@ __all__ = [
     "Operation",
     "Order",
     "Outcome",
+    "PayscorePlan",
+    "PayscorePlanDetail",
     "PlatformCertificate",
     "Refund",
+    "ServiceOrder",
     "Settlement",
+    "SignPlan",
+    "SignPlanDetail",
     "Source",
     "Transition",
     "Turn",

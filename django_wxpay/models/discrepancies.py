@@ -29,6 +29,8 @@ class Discrepancy(Remembered):
         BILL_MISSING = "BILL_MISSING", _("no statement for a day with payments")
         SETUP = "SETUP", _("WeChat Pay refuses our keys, numbers or permissions")
         ABNORMAL = "ABNORMAL", _("a refund could not be delivered")
+        SIGNED_TWICE = "SIGNED_TWICE", _("a renewed sign plan was signed, too")
+        PAID_TWICE = "PAID_TWICE", _("paid twice")
 
     class State(models.TextChoices):
         OPEN = "OPEN", _("open")

@@ -22,6 +22,16 @@ class Action(models.TextChoices):
     PAY = "PAY", _("charge the payment code")
     REVERSE = "REVERSE", _("reverse")
     REFUND = "REFUND", _("refund")
+    CREATE_PLAN = "CREATE_PLAN", _("create the PayScore plan")
+    STOP_PLAN = "STOP_PLAN", _("stop the PayScore plan")
+    SIGN_PLAN = "SIGN_PLAN", _("open the signing of the plan")
+    CANCEL_SIGN_PLAN = "CANCEL_SIGN_PLAN", _("cancel the sign plan")
+    START = "START", _("start the service order")
+    COMPLETE = "COMPLETE", _("complete the service order")
+    CANCEL = "CANCEL", _("cancel the service order")
+    REPORT_PAID = "REPORT_PAID", _("report it as paid elsewhere")
+    MODIFY = "MODIFY", _("lower the amount")
+    COLLECT = "COLLECT", _("ask for a collection")
 
 
 class OperationQuerySet(TrueQuerySet["Operation"]):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .base import Text, TextOrNone, TimeOrNone, Whole, WholeOrNone
     from .contracts import Contract
     from .refunds import RefundQuerySet
+    from .service_orders import ServiceOrder
 
 
 class OrderQuerySet(WireObjectQuerySet["Order"]):
@@ -45,6 +46,7 @@ class Order(WireObject):
     class Product(models.TextChoices):
         PAPAY = "PAPAY", _("auto-debit")
         MICROPAY = "MICROPAY", _("quick pay")
+        PAYSCORE = "PAYSCORE", _("PayScore")
 
     PAID = frozenset({State.SUCCESS, State.REFUND})
     DEAD = frozenset({State.REFUSED, State.CLOSED, State.REVOKED, State.PAYERROR})
@@ -84,6 +86,11 @@ class Order(WireObject):
     contract: models.ForeignKey[Contract | None, Contract | None] = models.ForeignKey(
         "django_wxpay.Contract", verbose_name=_("contract"), on_delete=models.PROTECT, null=True, blank=True,
         related_name="orders",
+    )  # fmt: skip
+    service_order_id: int | None
+    service_order: models.ForeignKey[ServiceOrder | None, ServiceOrder | None] = models.ForeignKey(
+        "django_wxpay.ServiceOrder", verbose_name=_("service order"), on_delete=models.PROTECT, null=True, blank=True,
+        related_name="orders", db_index=False,
     )  # fmt: skip
     reference: Text = models.CharField(
         _("reference"), max_length=64, help_text=_("The shop's own name for this charge.")
@@ -133,6 +140,7 @@ class Order(WireObject):
             models.Index(fields=["mchid", "success_time"], name="wxpay_order_success"),  # a day's business
             models.Index(fields=["close_after"], name="wxpay_order_close_after"),
             models.Index(fields=["state", "created_at"], name="wxpay_order_state"),  # what is open; lists of a state
+            models.Index(fields=["service_order"], name="wxpay_order_service_order"),
         ]
         permissions = [
             ("refund_order", _("Can refund orders")),
@@ -147,7 +155,8 @@ class Order(WireObject):
 
     @property
     def number(self) -> str | None:
-        return self.out_trade_no
+        """What it is asked about by: our number, or WeChat Pay's where WeChat Pay made the order by itself."""
+        return self.out_trade_no or self.transaction_id
 
     @property
     def is_paid(self) -> bool:

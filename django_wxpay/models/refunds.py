@@ -40,9 +40,10 @@ class Refund(WireObject):
     class FundSource(models.TextChoices):
         UNSETTLED = "REFUND_SOURCE_UNSETTLED_FUNDS", _("unsettled funds")
         RECHARGE = "REFUND_SOURCE_RECHARGE_FUNDS", _("recharged balance")
+        AVAILABLE = "AVAILABLE", _("available balance (mainland)")
 
     FundSourceWord: TypeAlias = (
-        FundSource | Literal["", "REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS"]
+        FundSource | Literal["", "REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS", "AVAILABLE"]
     )
 
     MOVES = {
