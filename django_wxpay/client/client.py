@@ -10,10 +10,14 @@ from .base import BaseClient
 from .bills import Bills
 from .certificates import Certificates
 from .contracts import Contracts
+from .domestic_refunds import DomesticRefunds
 from .notifications import Notifications
 from .orders import Orders
+from .payscore import Payscore
 from .refunds import Refunds
+from .service_orders import ServiceOrders
 from .settlements import Settlements
+from .sign_plans import SignPlans
 
 
 class Client(BaseClient):
@@ -48,6 +52,11 @@ class Client(BaseClient):
         return Contracts(self)
 
     @cached_property
+    def domestic_refunds(self) -> DomesticRefunds:
+        """Refunds of the mainland's payments."""
+        return DomesticRefunds(self)
+
+    @cached_property
     def notifications(self) -> Notifications:
         """Messages received."""
         return Notifications(self)
@@ -58,11 +67,26 @@ class Client(BaseClient):
         return Orders(self)
 
     @cached_property
+    def payscore(self) -> Payscore:
+        """PayScore plans."""
+        return Payscore(self)
+
+    @cached_property
     def refunds(self) -> Refunds:
         """Refunds of payments."""
         return Refunds(self)
 
     @cached_property
+    def service_orders(self) -> ServiceOrders:
+        """PayScore service orders."""
+        return ServiceOrders(self)
+
+    @cached_property
     def settlements(self) -> Settlements:
         """Money paid out, or to be."""
         return Settlements(self)
+
+    @cached_property
+    def sign_plans(self) -> SignPlans:
+        """PayScore plans that users sign."""
+        return SignPlans(self)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from . import money
 from .errors import InvalidField
 
 _ORDER_NUMBER = re.compile(r"[0-9A-Za-z_\-*]+")
+_SERVICE_ORDER_NUMBER = re.compile(r"[0-9A-Za-z_\-|*]+")
 _REFUND_NUMBER = re.compile(r"[0-9A-Za-z_\-|*@]+")
 _IDENTIFIER = re.compile(r"[0-9A-Za-z_\-]+")
 _LETTERS_AND_DIGITS = re.compile(r"[0-9A-Za-z]+")
@@ -66,7 +67,12 @@ def out_trade_no(name: str, value: object, *, required: bool = True) -> str:
     return _matching(name, value, _ORDER_NUMBER, "digits, letters and _ - *", 32, required)
 
 
-out_contract_code = out_trade_no
+out_contract_code = merchant_plan_no = merchant_sign_plan_no = merchant_plan_detail_no = out_trade_no
+
+
+def out_order_no(name: str, value: object, *, required: bool = True) -> str:
+    """Return a merchant's service order number: at most 32 digits, letters and ``_-|*``."""
+    return _matching(name, value, _SERVICE_ORDER_NUMBER, "digits, letters and _ - | *", 32, required)
 
 
 def out_refund_no(name: str, value: object, *, required: bool = True) -> str:
@@ -183,6 +189,20 @@ def china_day(name: str, value: object) -> str:
         date(int(checked[:4]), int(checked[4:6]), int(checked[6:]))
     except ValueError:
         _refuse(name, "must be a date, or text such as 20260301")
+    return checked
+
+
+def china_time(name: str, value: object, *, required: bool = True) -> str:
+    """Return a time of China as ``yyyyMMddHHmmss``, or a day as ``yyyyMMdd``."""
+    checked = text(name, value, 14, required=required)
+    try:
+        if checked and (len(checked) not in (8, 14) or not _DIGITS.fullmatch(checked)):
+            raise ValueError
+        if checked:
+            date(int(checked[:4]), int(checked[4:6]), int(checked[6:8]))
+            time(*(int(checked[at : at + 2] or 0) for at in (8, 10, 12)))
+    except ValueError:
+        _refuse(name, "must be a time of China such as 20260301130000, or a day such as 20260301")
     return checked
 
 

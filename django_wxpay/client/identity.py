@@ -103,6 +103,15 @@ class Identity:
             known["sub_appid"] = sub_appid
         return known
 
+    def plain_appids(self, *, sub_appid: str = "") -> dict[str, str]:
+        """Return ``appid`` and, when there is one, ``sub_appid``: PayScore calls a provider's so, too."""
+        known = {"appid": fields.appid("appid", self.appid)}
+        if self.is_direct:
+            return known | self._nothing("sub_appid", sub_appid)
+        if fields.appid("sub_appid", sub_appid, required=False):
+            known["sub_appid"] = sub_appid
+        return known
+
     @staticmethod
     def _nothing(name: str, value: str) -> dict[str, str]:
         if value:

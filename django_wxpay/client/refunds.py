@@ -54,7 +54,7 @@ class Refunds(Unseen):
         body: dict[str, Any] = {
             **identity.numbers(sub_mchid=sub_mchid),
             **identity.appids(sub_appid=sub_appid),
-            **_order(out_trade_no, transaction_id),
+            **paid_order(out_trade_no, transaction_id),
             "out_refund_no": fields.out_refund_no("out_refund_no", out_refund_no),
             "amount": {"refund": refund, "total": total, "currency": fields.currency("currency", currency)},
             "notify_url": fields.url("notify_url", notify_url),
@@ -89,7 +89,7 @@ class Refunds(Unseen):
         NotFound when there is none; that there is no such order is an APIError.
         """
         query: dict[str, str | int] = {
-            **_order(out_trade_no, transaction_id),
+            **paid_order(out_trade_no, transaction_id),
             "offset": fields.whole("offset", offset, 0),
             "count": fields.whole("count", count, 1, PAGE_SIZE),
             **self._client.identity.numbers(sub_mchid=sub_mchid),
@@ -114,7 +114,8 @@ class Refunds(Unseen):
                 return
 
 
-def _order(out_trade_no: str, transaction_id: str) -> dict[str, str]:
+def paid_order(out_trade_no: str, transaction_id: str) -> dict[str, str]:
+    """Return the one number that names the order. InvalidField unless it is exactly one."""
     name, number = fields.one_of(out_trade_no=out_trade_no, transaction_id=transaction_id)
     check = fields.out_trade_no if name == "out_trade_no" else fields.identifier
     return {name: check(name, number)}
