@@ -11,4 +11,4 @@ class WxpayConfig(AppConfig):
         from . import checks, services  # noqa: F401  (both register what they hold)
         from .engine import registry
 
-        assert registry.check  # called again when the services of PayScore are declared
+        registry.check()

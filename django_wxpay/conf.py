@@ -33,6 +33,11 @@ DEFAULTS: dict[str, Any] = {
     "ORDER_POLL_SECONDS": 5,
     "REFUND_POLL_SECONDS": 60,
     "SIGNED_CONTRACT_POLL_SECONDS": 86400,  # finds terminations whose notification was lost
+    "PAYSCORE_PLAN_POLL_SECONDS": 60,
+    "SIGN_PLAN_POLL_SECONDS": 60,
+    "SIGNED_PLAN_POLL_SECONDS": 86400,  # plans and signed plans: finds what was stopped or cancelled elsewhere
+    "SERVICE_ORDER_POLL_SECONDS": 30,
+    "CLOCK_MARGIN_SECONDS": 60,  # WeChat Pay's clock may be so much behind ours: no service ends later than that ago
     "TILL_QUERY_SECONDS": 5,  # a quick payment without an outcome is queried so often
     "TILL_GIVE_UP_SECONDS": 45,  # then it is reversed: WeChat Pay lets a password prompt lapse about then
     "AUTH_CODE_PREFIXES": ("10", "11", "12", "13", "14", "15"),
@@ -51,6 +56,11 @@ MERCHANT_DEFAULTS: dict[str, Any] = {
     "PUBLIC_KEY": "",
     "CERTIFICATES": True,
     "MERCHANT_CATEGORY_CODE": "",
+    # PayScore, mainland. WeChat Pay grants a service and its largest values; 0: unknown here, so not looked at.
+    "SERVICE_ID": "",
+    "PLAN_DURATION_MAX": 0,  # days
+    "DEDUCTION_QUANTITY_MAX": 0,
+    "RISK_AMOUNT_MAX": 0,  # fen, of one service order
     "CONNECT_TIMEOUT_SECONDS": 3,
     "READ_TIMEOUT_SECONDS": 10,
     "HOST": "",
@@ -133,6 +143,13 @@ class Merchant:
                 "global payments need it."
             )
         return str(code)
+
+    @property
+    def service_id(self) -> str:
+        """The PayScore service. Raises ImproperlyConfigured when there is none."""
+        if not self.options["SERVICE_ID"]:
+            raise ImproperlyConfigured(f"{_where(self.alias)}['SERVICE_ID'] is missing: PayScore needs it.")
+        return str(self.options["SERVICE_ID"])
 
     @property
     def send_seconds(self) -> float:

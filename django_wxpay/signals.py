@@ -17,7 +17,7 @@ from django.dispatch import Signal
 if TYPE_CHECKING:
     from django.db.models import Model
 
-    from .models import Contract, Discrepancy, Order, Refund, Transition
+    from .models import Contract, Discrepancy, Order, Refund, ServiceOrder, SignPlan, Transition
 
 Row = TypeVar("Row")
 Subject = TypeVar("Subject", contravariant=True)
@@ -53,5 +53,11 @@ order_closed: RowSignal[Order] = RowSignal()  # closed, reversed, failed or refu
 
 refund_succeeded: RowSignal[Refund] = RowSignal()
 refund_failed: RowSignal[Refund] = RowSignal()  # closed, abnormal or refused: the payer has not got the money
+
+sign_plan_signed: RowSignal[SignPlan] = RowSignal()
+sign_plan_cancelled: RowSignal[SignPlan] = RowSignal()  # one that was signed: by the user, by us, with its service
+
+service_order_paid: RowSignal[ServiceOrder] = RowSignal()  # collected, paid elsewhere, or free of charge
+service_order_closed: RowSignal[ServiceOrder] = RowSignal()  # cancelled, expired or refused: it will not be paid
 
 discrepancy_found: RowSignal[Discrepancy] = RowSignal()

@@ -12,7 +12,18 @@ from celery import shared_task
 
 from .beat import BEAT_SCHEDULE
 from .engine import operations, transitions, turns, watch
-from .services import bills, certificates, contracts, notifications, orders, refunds, settlements
+from .services import (
+    bills,
+    certificates,
+    contracts,
+    notifications,
+    orders,
+    payscore,
+    refunds,
+    service_orders,
+    settlements,
+    sign_plans,
+)
 
 __all__ = [
     "BEAT_SCHEDULE",
@@ -22,7 +33,10 @@ __all__ = [
     "fetch_settlements",
     "poll_contracts",
     "poll_orders",
+    "poll_payscore_plans",
     "poll_refunds",
+    "poll_service_orders",
+    "poll_sign_plans",
     "prune_notifications",
     "refresh_certificates",
     "retry_notifications",
@@ -74,6 +88,24 @@ def poll_orders() -> int:
 def poll_refunds() -> int:
     """Query refunds that are due."""
     return refunds.poll()
+
+
+@_one_at_a_time()
+def poll_payscore_plans() -> int:
+    """Query PayScore plans that are due."""
+    return payscore.poll()
+
+
+@_one_at_a_time()
+def poll_sign_plans() -> int:
+    """Query sign plans that are due."""
+    return sign_plans.poll()
+
+
+@_one_at_a_time()
+def poll_service_orders() -> int:
+    """Query service orders that are due."""
+    return service_orders.poll()
 
 
 @_one_at_a_time()

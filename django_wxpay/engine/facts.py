@@ -164,6 +164,14 @@ def identity(row: Any, *, appid: bool = True) -> list[Known]:
     return known + ids if appid else known
 
 
+def plain_identity(row: Any) -> list[Known]:
+    """Who a message of PayScore must speak of: who signs is its `mchid` there, and the sub-merchant stands beside."""
+    known = [Known("mchid", row.mchid, True), Known("appid", row.appid)]
+    if row.sub_mchid:
+        known += [Known("sub_mchid", row.sub_mchid, True), Known("sub_appid", row.sub_appid)]
+    return known
+
+
 def openid_appid(row: Any, fact: Fact) -> str:
     """The appid that the message's `openid` is under. One user has another openid under each.
 

@@ -16,7 +16,9 @@ from .sign_plans import SignPlan, SignPlanDetail
 from .transitions import Transition
 from .turns import Turn
 
-SUBJECTS = {model.subject: model for model in (Contract, Order, Refund, Discrepancy)}
+SUBJECTS = {
+    model.subject: model for model in (Contract, PayscorePlan, SignPlan, ServiceOrder, Order, Refund, Discrepancy)
+}
 
 __all__ = [
     "SUBJECTS",

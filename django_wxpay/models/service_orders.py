@@ -89,6 +89,7 @@ class ServiceOrder(WireObject):
     attach: Text = models.CharField(_("attach"), max_length=256, blank=True, default="")
     start_time: TimeOrNone = models.DateTimeField(_("begins at"), null=True, blank=True)
     end_time: TimeOrNone = models.DateTimeField(_("ended at"), null=True, blank=True)
+    completed_at: TimeOrNone = models.DateTimeField(_("completed at"), null=True, blank=True)
     start_location: Text = models.CharField(_("begins in"), max_length=50, blank=True, default="")
     end_location: Text = models.CharField(_("ended in"), max_length=50, blank=True, default="")
     state_description: Text = models.CharField(_("state_description"), max_length=32, blank=True, default="")

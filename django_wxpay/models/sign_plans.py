@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from .base import Remembered, WireObject
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
     from django.db.models.manager import RelatedManager
 
     from .base import Text, TextOrNone, TimeOrNone, Whole, WholeOrNone
@@ -98,7 +99,6 @@ class SignPlan(WireObject):
     total_actual_price: Whole = models.BigIntegerField(_("price"), help_text=_("In fen."))
     package: Text = models.CharField(_("package"), max_length=2048, blank=True, default="", editable=False)
     package_expires: TimeOrNone = models.DateTimeField(_("can be signed until"), null=True, blank=True)
-    going_detail_no: Whole = models.PositiveSmallIntegerField(_("service in use"), default=0)  # 0: none
     plan_over_time: TimeOrNone = models.DateTimeField(_("end of the plan"), null=True, blank=True)
     sign_time: TimeOrNone = models.DateTimeField(_("signed at"), null=True, blank=True)
     cancel_sign_time: TimeOrNone = models.DateTimeField(_("cancelled at"), null=True, blank=True)
@@ -131,6 +131,11 @@ class SignPlan(WireObject):
     @property
     def number(self) -> str:
         return self.merchant_sign_plan_no
+
+    def chain(self) -> QuerySet[SignPlan]:
+        """This one and those that were made in its place or that it was made in place of, the first one first."""
+        first = self.renews_id or self.pk
+        return SignPlan.objects.filter(Q(pk=first) | Q(renews=first)).order_by("pk")
 
     @property
     def openid_under(self) -> str:
@@ -185,7 +190,9 @@ class SignPlanDetail(Remembered):
         USED = "USED", _("paid")
         SIGN_PLAN_DETAIL_CANCEL = "SIGN_PLAN_DETAIL_CANCEL", _("cancelled")
 
-    sign_plan_id: int
+    STEPS = {State.NOT_USED: 0, State.USING: 1, State.USED: 2, State.SIGN_PLAN_DETAIL_CANCEL: 2}  # only ever upwards
+
+    sign_plan_id: int  # the row's key, not WeChat Pay's number
     sign_plan: models.ForeignKey[SignPlan, SignPlan] = models.ForeignKey(  # found by the unique constraint
         SignPlan, verbose_name=_("sign plan"), on_delete=models.CASCADE, related_name="details", db_index=False
     )
@@ -199,7 +206,6 @@ class SignPlanDetail(Remembered):
     state: Text = models.CharField(
         _("plan_detail_state"), max_length=32, choices=State.choices, default=State.NOT_USED
     )  # as WeChat Pay told it last
-    order_id: Text = models.CharField(_("order_id"), max_length=64, blank=True, default="")
     actual_pay_price: WholeOrNone = models.BigIntegerField(_("paid"), null=True, blank=True)
     use_time: TimeOrNone = models.DateTimeField(_("used at"), null=True, blank=True)
     complete_time: TimeOrNone = models.DateTimeField(_("paid at"), null=True, blank=True)
@@ -220,3 +226,18 @@ class SignPlanDetail(Remembered):
 
     def __str__(self) -> str:
         return f"{self.plan_detail_no}. {self.plan_detail_name}"
+
+    def advance(self, state: str, **learned: Any) -> None:
+        """Take it to a later state, with what was learned of it; an earlier or unknown one changes nothing.
+
+        Joins the caller's transaction. One conditional UPDATE: whoever tells the older story comes too late.
+        """
+        if state not in self.STEPS:
+            return
+        earlier = [known for known, step in self.STEPS.items() if step < self.STEPS[state]]
+        values = {name: value for name, value in learned.items() if value not in (None, "")}
+        as_known = SignPlanDetail.objects.filter(pk=self.pk)
+        moved = as_known.filter(state__in=earlier).update(state=state, **values)
+        if moved or (values and as_known.filter(state=state).update(**values)):
+            for name, value in {"state": state, **values}.items():
+                setattr(self, name, value)

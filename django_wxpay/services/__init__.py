@@ -8,7 +8,19 @@ transaction; the plain verb does that and sends it, and refuses to run inside a 
 """
 
 from ..engine import discrepancies, operations, timeline, transitions
-from . import bills, certificates, checkout, contracts, notifications, orders, refunds, settlements
+from . import (
+    bills,
+    certificates,
+    checkout,
+    contracts,
+    notifications,
+    orders,
+    payscore,
+    refunds,
+    service_orders,
+    settlements,
+    sign_plans,
+)
 
 __all__ = [
     "bills",
@@ -19,8 +31,11 @@ __all__ = [
     "notifications",
     "operations",
     "orders",
+    "payscore",
     "refunds",
+    "service_orders",
     "settlements",
+    "sign_plans",
     "timeline",
     "transitions",
 ]

@@ -62,7 +62,10 @@ def _locked(fact: Fact) -> Any:
     """The order, with WeChat Pay's number of its contract: a subquery, for a join could not be locked everywhere."""
     contract_id = Contract.objects.filter(pk=OuterRef("contract")).values("contract_id")
     rows = Order.objects.select_for_update().annotate(charged_contract=Subquery(contract_id))
-    return named(rows.filter(mchid=fact.mchid), out_trade_no=fact.data.get("out_trade_no"))
+    rows = rows.filter(mchid=fact.mchid)
+    if fact.data.get("out_trade_no"):
+        return named(rows, out_trade_no=fact.data["out_trade_no"])
+    return named(rows, transaction_id=fact.data.get("transaction_id"))
 
 
 def _was_refunded(row: Order) -> bool:

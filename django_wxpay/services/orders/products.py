@@ -18,6 +18,8 @@ class RefundCalls(NamedTuple):
     create: Callable[[Client, Mapping[str, Any]], Answer]
     query: Callable[[Client, Refund], Answer]
     query_all: Callable[[Client, Order], Iterable[Mapping[str, Any]]] | None  # None where there is no such call
+    sources: frozenset[str]  # what a refund may be paid from
+    names_currency: bool  # whether every message of a refund says its currency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,25 @@ GLOBAL_REFUNDS = RefundCalls(
     query_all=lambda client, order: client.refunds.iter_all(
         out_trade_no=order.out_trade_no or "", sub_mchid=order.sub_mchid
     ),
+    sources=frozenset({Refund.FundSource.UNSETTLED, Refund.FundSource.RECHARGE}),
+    names_currency=True,
 )
+
+DOMESTIC_REFUNDS = RefundCalls(
+    create=lambda client, fields: client.domestic_refunds.create(**_domestic(fields)),
+    query=lambda client, refund: client.domestic_refunds.query(
+        out_refund_no=refund.out_refund_no or "", sub_mchid=refund.sub_mchid
+    ),
+    query_all=None,
+    sources=frozenset({Refund.FundSource.AVAILABLE}),
+    names_currency=False,
+)
+
+
+def _domestic(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, as the mainland's call takes it: no appids, and another word for the source."""
+    same = {name: value for name, value in fields.items() if name not in ("source", "sub_appid")}
+    return same | {"funds_account": fields["source"]}
 
 
 def _number(refund: Refund) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
 from django.dispatch import Signal
@@ -14,6 +14,9 @@ from ... import conf, signals
 from ...engine import discrepancies, polling, registry
 from ...engine.facts import Applied, Fact, Known, differences, identity, move, named, number_of, refuse
 from ...models import Discrepancy, Order, Outcome, Refund, Source
+
+if TYPE_CHECKING:
+    from ..orders.products import RefundCalls
 
 State = Refund.State
 WIRE_STATES = {"REFUNDCLOSE": State.CLOSED, "CLOSE": State.CLOSED}  # three spellings of one state
@@ -40,7 +43,7 @@ def apply_refund(fact: Fact) -> Applied:
         Known("transaction_id", order.transaction_id),
         Known("out_trade_no", order.out_trade_no),
         Known("amount.refund", row.amount, always=True),
-        Known("amount.currency", row.currency, always=True),
+        Known("amount.currency", row.currency, always=_calls(order).names_currency),
         Known("amount.total", order.amount_total),
     ]
     if differing := differences(fact, known):
@@ -51,12 +54,13 @@ def apply_refund(fact: Fact) -> Applied:
         "refund_id": _refund_id(fact),
         "payer_refund": fact.whole("amount.payer_refund"),
         "payer_currency": fact.words("amount.payer_currency", 3),
-        "fund_source": fact.words("fund_source", 30).upper(),  # the manual prints REFUND_SOURCE_REchARGE_FUNDS, too
+        # The manual prints REFUND_SOURCE_REchARGE_FUNDS, too.
+        "fund_source": (fact.words("fund_source", 30) or fact.words("funds_account", 30)).upper(),
         "exchange_rate": fact.whole("amount.exchange_rate.rate"),
         "exchange_rate_type": fact.words("amount.exchange_rate.type", 32),
         "promotion_detail": fact.several("promotion_detail", "refund_detail", "detail"),
         "channel": fact.words("channel", 16),
-        "account": fact.words("recv_account", 64),
+        "account": fact.words("recv_account", 64) or fact.words("user_received_account", 64),
         "success_time": fact.time("success_time"),
     }
     return end(row, WIRE_STATES.get(state, state), fact, changes)
@@ -94,6 +98,12 @@ def _order_of(fact: Fact) -> Order | None:
     return named(orders, out_trade_no=fact.data.get("out_trade_no")) or named(
         orders, transaction_id=fact.data.get("transaction_id")
     )
+
+
+def _calls(order: Order) -> RefundCalls:
+    """The family of refunds that an order's are of."""
+    calls: RefundCalls = registry.product_of(order).refunds
+    return calls
 
 
 def _refund_id(fact: Fact) -> str | None:
@@ -143,7 +153,7 @@ def _adopt(order: Order, fact: Fact) -> Applied:
         *_identity(order, fact),
         Known("out_trade_no", order.out_trade_no),
         Known("transaction_id", order.transaction_id),
-        Known("amount.currency", order.currency, always=True),
+        Known("amount.currency", order.currency, always=_calls(order).names_currency),
         Known("amount.total", order.amount_total),
         *(number_of(Refund(), name) for name in ("out_refund_no", "refund_id")),
         number_of(Refund(), "refund_id", path="id"),

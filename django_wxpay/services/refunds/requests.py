@@ -54,7 +54,7 @@ def plan_refund(
 
     amount: int, minor units, at most `order.refundable_amount`. reference: the shop's own name for this refund, at
     most 64 characters; the same again returns the same row. reason: shown to the payer, at most 80 characters.
-    source: a `Refund.FundSource`, WeChat Pay's default (unsettled funds) when empty. seen_refundable: what whoever
+    source: a `Refund.FundSource` of the order's region, WeChat Pay's default when empty. seen_refundable: what whoever
     asks saw of `order.refundable_amount`; when it is another by now, nothing is written down.
 
     Returns the `Refund` (CREATED). Refunds of one order are sent one at a time, a minute apart. Joins the caller's
@@ -65,7 +65,7 @@ def plan_refund(
     fields.amount("amount", amount)
     fields.text("reason", reason, 80, required=False)
     fields.text("reference", reference, 64)
-    fields.choice("source", source, tuple(Refund.FundSource.values), required=False)
+    fields.choice("source", source, registry.product_of(order).refunds.sources, required=False)
     wanted: dict[str, Any] = {"amount": amount, "reason": reason, "source": source}
     try:
         with transactions.atomic():
