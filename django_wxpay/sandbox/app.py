@@ -74,11 +74,39 @@ def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
                 ("POST", f"{micropay}/{number}/reverse", quickpay.reverse),
             )
         ),
+        *_payscore(sandbox, "", {}),
+        *_payscore(sandbox, "partner/", {"partner": True}),
+        ("POST", "/v3/refund/domestic/refunds", sandbox.domestic_refunds.create),
+        ("GET", "/v3/refund/domestic/refunds/<out_refund_no>", sandbox.domestic_refunds.query),
         ("GET", "/v3/global/statements", sandbox.statements.download),
         ("GET", "/v3/global/settle/settlements", sandbox.settlements.query),
         ("GET", "/v3/global/refund/recharge-balance", recharge.query),
         ("GET", "/v3/global/refund/partner/recharge-balance/sub-mchid/<sub_mchid>", recharge.query),
     ]
+
+
+def _payscore(sandbox: Sandbox, mode: str, fixed: dict[str, bool]) -> list[tuple[str, str, Handler]]:
+    """List PayScore's calls of one mode; a partner's have a word more in their paths."""
+    plans, signed, orders = sandbox.payscore, sandbox.sign_plans, sandbox.service_orders
+    plan = f"/v3/payscore/plan/{mode}payscore-plans"
+    sign_plan = f"/v3/payscore/sign-plan/{mode}user-sign-plans"
+    order = f"/v3/payscore/{mode}serviceorder"
+    listed: list[tuple[str, str, Handler]] = [
+        ("POST", plan, plans.create),
+        ("GET", f"{plan}/merchant-plan-no/<merchant_plan_no>", plans.query),
+        ("POST", f"{plan}/merchant-plan-no/<merchant_plan_no>/stop", plans.stop),
+        ("POST", sign_plan, signed.create),
+        ("GET", f"{sign_plan}/merchant-sign-plan-no/<merchant_sign_plan_no>", signed.query),
+        ("POST", f"{sign_plan}/merchant-sign-plan-no/<merchant_sign_plan_no>/stop", signed.cancel),
+        ("POST", f"/v3/payscore/sign-plan/{mode}serviceorder", orders.create),
+        ("GET", order, orders.query),
+        ("POST", f"{order}/<out_order_no>/complete", orders.complete),
+        ("POST", f"{order}/<out_order_no>/cancel", orders.cancel),
+        ("POST", f"{order}/<out_order_no>/sync", orders.sync),
+        ("POST", f"{order}/<out_order_no>/modify", orders.modify),
+        ("POST", f"{order}/<out_order_no>/pay", orders.pay),
+    ]
+    return [(method, path, _bound(handler, **fixed)) for method, path, handler in listed]
 
 
 def _bound(handler: Handler, **fixed: Any) -> Handler:

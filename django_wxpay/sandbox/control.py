@@ -56,6 +56,22 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     def refuse_order(number: str) -> Response:
         return _json(shown(sandbox.orders.user_refuses(number, mchid=_given().get("mchid", ""))))
 
+    @control.post("/sign-plans/<number>/confirm")
+    def confirm_sign_plan(number: str) -> Response:
+        return _json(shown(sandbox.sign_plans.confirm(number)))
+
+    @control.post("/sign-plans/<number>/cancel")
+    def cancel_sign_plan(number: str) -> Response:
+        return _json(shown(sandbox.sign_plans.cancel_by_user(number)))
+
+    @control.post("/sign-plans/<number>/revoke")
+    def revoke_service(number: str) -> Response:
+        return _json(shown(sandbox.sign_plans.revoke_service(number)))
+
+    @control.post("/service-orders/<number>/pay")
+    def pay_service_order(number: str) -> Response:
+        return _json(shown(sandbox.service_orders.user_pays(number)))
+
     # What happens in the merchant platform
 
     @control.post("/refunds")
@@ -90,7 +106,8 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
         given = _given()
         if not given.get("sub_mchid") or not given.get("sub_appid"):
             raise _wrong("give sub_mchid and sub_appid")
-        sandbox.add_sub_merchant(str(given["sub_mchid"]), str(given["sub_appid"]))
+        of = {"of": str(given["sp_mchid"])} if given.get("sp_mchid") else {}
+        sandbox.add_sub_merchant(str(given["sub_mchid"]), str(given["sub_appid"]), **of)
         return _json({"sub_mchid": given["sub_mchid"], "sub_appid": given["sub_appid"]}, 201)
 
     @control.post("/recharge-balance")
@@ -228,6 +245,7 @@ def outcomes() -> dict[str, Any]:
             for one in special.PAYMENTS.values()
         ],
         "refunds": [{"amount": one.amount, "outcome": one.says} for one in special.REFUNDS.values()],
+        "collections": [{"amount": one.amount, "outcome": one.says} for one in special.COLLECTIONS.values()],
         "statement_errors": ERRORS,
         "call_faults": CALL_FAULTS,
         "notification_faults": NOTIFICATION_FAULTS,

@@ -11,6 +11,7 @@ from . import history
 from .certificates import Certificates
 from .contracts import Contracts
 from .deductions import Deductions
+from .domestic_refunds import DomesticRefunds
 from .engine.answers import Refused
 from .engine.clock import Clock
 from .engine.faults import Faults
@@ -20,12 +21,16 @@ from .engine.keys import Keys, new_apiv3_key, shared_keys
 from .engine.notifications import Notifications, Sender
 from .engine.protocol import Merchant
 from .engine.store import Row, Store
+from .mainland import SERVICE_ID
 from .orders import Orders
+from .payscore import Payscore
 from .quickpay import QuickPay
 from .recharge import Recharge
 from .refunds import Refunds
 from .schema import SCHEMA
+from .service_orders import ServiceOrders
 from .settlements import Settlements
+from .sign_plans import SignPlans
 from .statements import Statements
 
 DATABASE, MERCHANT_FILE, KEY_FOLDER = "sandbox.sqlite3", "merchant.json", "keys"
@@ -35,6 +40,10 @@ CALLS_KEPT = 5000
 MCHID, APPID = "1900000001", "wx5a4d0b0c00000001"
 SP_MCHID, SP_APPID = "1900000100", "wx5a4d0b0c00000100"
 SUB_MCHID, SUB_APPID = "1900000109", "wx5a4d0b0c00000109"
+# The mainland's merchants sign with the same keys here. A shop of both regions wants numbers apart.
+MAINLAND_MCHID, MAINLAND_APPID = "1900000201", "wx5a4d0b0c00000201"
+MAINLAND_SP_MCHID, MAINLAND_SP_APPID = "1900000300", "wx5a4d0b0c00000300"
+MAINLAND_SUB_MCHID, MAINLAND_SUB_APPID = "1900000309", "wx5a4d0b0c00000309"
 
 
 class Sandbox:
@@ -74,7 +83,11 @@ class Sandbox:
             self.orders = Orders(self)
             self.deductions = Deductions(self)
             self.refunds = Refunds(self)
+            self.domestic_refunds = DomesticRefunds(self)
             self.recharge = Recharge(self)
+            self.payscore = Payscore(self)
+            self.sign_plans = SignPlans(self)
+            self.service_orders = ServiceOrders(self)
             self.quickpay = QuickPay(self)
             self.statements = Statements(self)
             self.settlements = Settlements(self)
@@ -102,6 +115,13 @@ class Sandbox:
             "sp_appid": SP_APPID,
             "sub_mchid": SUB_MCHID,
             "sub_appid": SUB_APPID,
+            "mainland_mchid": MAINLAND_MCHID,
+            "mainland_appid": MAINLAND_APPID,
+            "mainland_sp_mchid": MAINLAND_SP_MCHID,
+            "mainland_sp_appid": MAINLAND_SP_APPID,
+            "mainland_sub_mchid": MAINLAND_SUB_MCHID,
+            "mainland_sub_appid": MAINLAND_SUB_APPID,
+            "service_id": SERVICE_ID,
             "merchant_serial": self.keys.merchant.serial,
             "merchant_private_key": self.keys.merchant.private_key,
             "merchant_certificate": self.keys.merchant.certificate,
@@ -135,9 +155,9 @@ class Sandbox:
             result.setdefault(row["sub_mchid"], set()).add(row["sub_appid"])
         return result
 
-    def add_sub_merchant(self, sub_mchid: str, sub_appid: str) -> None:
-        """Let the institution act for another sub-merchant (or with another appid of one)."""
-        self.store.run("INSERT OR IGNORE INTO sub_merchants VALUES (?, ?, ?)", SP_MCHID, sub_mchid, sub_appid)
+    def add_sub_merchant(self, sub_mchid: str, sub_appid: str, *, of: str = SP_MCHID) -> None:
+        """Let an institution act for another sub-merchant (or with another appid of one)."""
+        self.store.run("INSERT OR IGNORE INTO sub_merchants VALUES (?, ?, ?)", of, sub_mchid, sub_appid)
 
     def identity(self, row: Row) -> dict[str, str | None]:
         """Return the merchant's numbers as messages about this row carry them."""
@@ -172,6 +192,8 @@ class Sandbox:
             self.contracts.expire(now)
             self.orders.settle(now)
             self.refunds.settle(now)
+            self.service_orders.settle(now)
+            self.sign_plans.expire(now)
 
     def deliver_due(self, now: float | None = None) -> list[Row]:
         """Settle, then send every notification that is due; return them as they are afterwards."""
@@ -194,7 +216,8 @@ class Sandbox:
         return sent + self.deliver_due()
 
     def next_due(self) -> float | None:
-        moments = (self.orders.next_due(), self.refunds.next_due(), self.notifications.next_due())
+        subjects = (self.orders, self.refunds, self.service_orders, self.notifications)
+        moments = [subject.next_due() for subject in subjects]
         return min((moment for moment in moments if moment is not None), default=None)
 
     # Keys
@@ -272,5 +295,8 @@ class Sandbox:
         self.merchants = {
             MCHID: Merchant(MCHID, APPID, DIRECT),
             SP_MCHID: Merchant(SP_MCHID, SP_APPID, INSTITUTION),
+            MAINLAND_MCHID: Merchant(MAINLAND_MCHID, MAINLAND_APPID, DIRECT),
+            MAINLAND_SP_MCHID: Merchant(MAINLAND_SP_MCHID, MAINLAND_SP_APPID, INSTITUTION),
         }
         self.add_sub_merchant(SUB_MCHID, SUB_APPID)
+        self.add_sub_merchant(MAINLAND_SUB_MCHID, MAINLAND_SUB_APPID, of=MAINLAND_SP_MCHID)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .emulator import Sandbox
 
 ROWS_SHOWN = 200
-HIDDEN_COLUMNS = frozenset({"private_key", "fingerprint", "due_next"})
+HIDDEN_COLUMNS = frozenset({"private_key", "fingerprint", "fingerprints", "due_next"})
 TABLES = {
     "sub_merchants": "mchid, sub_mchid",
     "plans": "mchid, plan_id",
@@ -19,6 +19,9 @@ TABLES = {
     "contracts": "signed_at, rowid",
     "orders": "created_at, rowid",
     "refunds": "created_at, rowid",
+    "payscore_plans": "created_at, rowid",
+    "sign_plans": "created_at, rowid",
+    "service_orders": "created_at, rowid",
     "faults": "seq",
 }
 
@@ -60,6 +63,8 @@ def version(sandbox: Sandbox) -> str:
         "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(state, 1, 3)), '') FROM sessions) || '-' || "
         "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(state, 1, 1)), '') FROM contracts) || '-' || "
         "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(trade_state, 1, 2)), '') FROM orders) || '-' || "
+        "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(sign_state, 1, 11)), '') FROM sign_plans) || '-' || "
+        "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(state, 1, 3)), '') FROM service_orders) || '-' || "
         "(SELECT COALESCE(SUM(seq), 0) FROM faults) AS text"
     )
     assert row is not None

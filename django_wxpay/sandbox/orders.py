@@ -20,7 +20,7 @@ from .engine.store import Row
 if TYPE_CHECKING:
     from .emulator import Sandbox
 
-PAPAY, MICROPAY = "papay", "micropay"
+PAPAY, MICROPAY, PAYSCORE = "papay", "micropay", "payscore"
 SUCCESS, REFUND, NOTPAY, CLOSED = "SUCCESS", "REFUND", "NOTPAY", "CLOSED"
 PAYERROR, USERPAYING, REVOKED = "PAYERROR", "USERPAYING", "REVOKED"
 DESCRIPTIONS = {

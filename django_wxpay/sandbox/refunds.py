@@ -12,7 +12,7 @@ from .engine.clock import compact_day, rfc3339
 from .engine.fields import BOTH, Field, currency, group, integer, one_of, query_integer, text, url
 from .engine.protocol import WITH_BOTH, WITH_NUMBERS, Call, Party
 from .engine.store import Row
-from .orders import NUMBER, REFUND, SUCCESS, fingerprint
+from .orders import NUMBER, PAYSCORE, REFUND, SUCCESS, fingerprint
 from .recharge import RECHARGE
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ class Refunds:
                 raise Refused(400, "OUT_REFUND_NO_USED", "out_refund_no was used with other parameters")
             return ok(self._accepted(known))
         order = self._order_of(call, party, asked)
-        self._check(order, asked["amount"])
+        self.check(order, asked["amount"])
         outcome = special.of_refund(asked["amount"]["refund"])
         if self._store.count_try(party.mchid, f"refund {asked['out_refund_no']}") > 1 and outcome.first_only:
             outcome = special.ORDINARY_REFUND
         if outcome.accepted:
-            self._check_pace(order)
+            self.check_pace(order)
             if asked.get("source") == RECHARGE:
                 self._sandbox.recharge.must_hold(asked["amount"]["refund"], order["mchid"], order["sub_mchid"])
             made = self.make(
@@ -168,7 +168,7 @@ class Refunds:
         """Refund an order as a person does in the merchant platform. Without a notify_url nobody is told."""
         with self._store.transaction():
             order = self._sandbox.orders.get(number, mchid=mchid)
-            self._check(order, {"refund": amount, "total": order["total"], "currency": order["currency"]})
+            self.check(order, {"refund": amount, "total": order["total"], "currency": order["currency"]})
             return self.make(
                 order,
                 f"platform{compact_day(self._sandbox.clock.now())}{secrets.randbelow(10**10):010d}",
@@ -215,7 +215,7 @@ class Refunds:
 
     # Rules
 
-    def _check(self, order: Row, amount: dict[str, Any]) -> None:
+    def check(self, order: Row, amount: dict[str, Any]) -> None:
         if order["trade_state"] not in (SUCCESS, REFUND):
             raise Refused(400, "INVALID_REQUEST", f"the order is {order['trade_state']}: nothing to refund")
         if amount["total"] != order["total"] or amount["currency"] != order["currency"]:
@@ -228,7 +228,7 @@ class Refunds:
         if sum(row["refund"] for row in living) + amount["refund"] > order["total"]:
             raise Refused(400, "INVALID_REQUEST", "the sum of the refunds would exceed the order's total")
 
-    def _check_pace(self, order: Row) -> None:
+    def check_pace(self, order: Row) -> None:
         since = self._sandbox.clock.now() - self._sandbox.clock.delay(PACE_SECONDS)
         if any(row["created_at"] > since and not row["made_elsewhere"] for row in self.of_order(order)):
             raise Refused(429, "FREQUENCY_LIMITED", "refunds of one order must be at least a minute apart")
@@ -262,6 +262,8 @@ class Refunds:
     def payload(self, row: Row) -> dict[str, Any]:
         """Return what a notification says of a refund."""
         order = self._sandbox.orders.get(row["transaction_id"])
+        if order["product"] == PAYSCORE:
+            return self._sandbox.domestic_refunds.payload(row, order)
         identity = self._sandbox.identity(order)
         return {
             **{name: identity.get(name) for name in ("mchid", "sp_mchid", "sub_mchid")},

@@ -38,6 +38,26 @@ CREATE TABLE IF NOT EXISTS refunds (
     UNIQUE (mchid, out_refund_no));
 CREATE INDEX IF NOT EXISTS refunds_by_order ON refunds (transaction_id);
 CREATE INDEX IF NOT EXISTS refunds_due ON refunds (due_at);
+CREATE TABLE IF NOT EXISTS payscore_plans (
+    plan_id TEXT PRIMARY KEY, mchid TEXT NOT NULL, appid TEXT, sub_mchid TEXT NOT NULL, sub_appid TEXT,
+    merchant_plan_no TEXT NOT NULL, service_id TEXT NOT NULL, plan_name TEXT NOT NULL, plan_duration INTEGER NOT NULL,
+    details TEXT NOT NULL, plan_state TEXT NOT NULL, created_at REAL NOT NULL, stop_at REAL, fingerprint TEXT NOT NULL,
+    UNIQUE (mchid, sub_mchid, merchant_plan_no));
+CREATE TABLE IF NOT EXISTS sign_plans (
+    sign_plan_id TEXT PRIMARY KEY, mchid TEXT NOT NULL, appid TEXT, sub_mchid TEXT NOT NULL, sub_appid TEXT,
+    openid TEXT, sub_openid TEXT, merchant_sign_plan_no TEXT NOT NULL, plan_id TEXT NOT NULL, service_id TEXT NOT NULL,
+    notify_url TEXT NOT NULL, details TEXT NOT NULL, going INTEGER, package TEXT NOT NULL, sign_state TEXT NOT NULL,
+    created_at REAL NOT NULL, package_ends_at REAL NOT NULL, signed_at REAL, over_at REAL, cancelled_at REAL,
+    cancel_type TEXT, cancel_reason TEXT, fingerprint TEXT NOT NULL, UNIQUE (mchid, merchant_sign_plan_no));
+CREATE INDEX IF NOT EXISTS sign_plans_by_package ON sign_plans (package);
+CREATE TABLE IF NOT EXISTS service_orders (
+    order_id TEXT PRIMARY KEY, mchid TEXT NOT NULL, appid TEXT, sub_mchid TEXT NOT NULL, sub_appid TEXT,
+    out_order_no TEXT NOT NULL, sign_plan_id TEXT NOT NULL, plan_detail_no INTEGER NOT NULL, service_id TEXT NOT NULL,
+    openid TEXT, sub_openid TEXT, service_introduction TEXT, attach TEXT, notify_url TEXT NOT NULL, time_range TEXT,
+    location TEXT, state TEXT NOT NULL, state_description TEXT, post_payments TEXT, post_discounts TEXT,
+    total_amount INTEGER, collection TEXT, created_at REAL NOT NULL, due_at REAL, running_until REAL, special INTEGER,
+    fingerprints TEXT NOT NULL, UNIQUE (mchid, out_order_no));
+CREATE INDEX IF NOT EXISTS service_orders_due ON service_orders (due_at);
 CREATE TABLE IF NOT EXISTS tries (mchid TEXT NOT NULL, number TEXT NOT NULL, times INTEGER NOT NULL,
     PRIMARY KEY (mchid, number));
 CREATE TABLE IF NOT EXISTS used_codes (code_hash TEXT PRIMARY KEY, mchid TEXT NOT NULL, out_trade_no TEXT NOT NULL);

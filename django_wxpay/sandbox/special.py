@@ -13,6 +13,7 @@ from .promotions import COUPON, DISCOUNT
 
 PAYMENT_AMOUNTS = 6_660_000
 REFUND_AMOUNTS = 7_770_000
+COLLECTION_AMOUNTS = 5_550_000
 CODE_PREFIX = "13666600000000"
 
 
@@ -141,6 +142,45 @@ REFUNDS = {
     )
 }
 
+
+@dataclass(frozen=True)
+class Collection:
+    """What becomes of the amount of a completed service order.
+
+    wait: seconds until it is paid. pays: whether it is, by itself. running: seconds in which the deduction cannot be
+    stopped. races: it is deducted although it was reported as paid elsewhere. keeps: it can no longer be cancelled.
+    """
+
+    number: int
+    says: str
+    wait: float = 0
+    pays: bool = True
+    running: float = 0
+    races: bool = False
+    keeps: bool = False
+    answer_lost: bool = False
+    first_only: bool = False
+
+    @property
+    def amount(self) -> int:
+        return COLLECTION_AMOUNTS + self.number
+
+
+COLLECTIONS = {
+    outcome.number: outcome
+    for outcome in (
+        Collection(1, "paid after 10 s", wait=10),
+        Collection(2, "never paid, until the user pays on the phone", pays=False),
+        Collection(3, "a deduction runs for 10 s, refusing cancel, sync and modify; then paid", wait=10, running=10),
+        Collection(4, "a deduction runs for 10 s, then it is still unpaid", pays=False, running=10),
+        Collection(5, "never paid by itself; paid twice when it is reported as paid elsewhere", pays=False, races=True),
+        Collection(6, "never paid by itself, and cannot be cancelled any more", pays=False, keeps=True),
+        Collection(7, "completed and paid, but the connection is cut before the answer", answer_lost=True),
+        Collection(8, "answered 500 SYSTEM_ERROR, nothing done; works the second time", first_only=True),
+    )
+}
+
+ORDINARY_COLLECTION = Collection(0, "paid at once")
 ORDINARY_PAYMENT = Payment(0, "paid at once")
 ORDINARY_REFUND = Refund(0, "succeeds after 2 s")
 
@@ -155,3 +195,11 @@ def of_payment(amount: int, code: str = "") -> Payment:
 
 def of_refund(amount: int) -> Refund:
     return REFUNDS.get(amount - REFUND_AMOUNTS, ORDINARY_REFUND)
+
+
+def of_collection(amount: int) -> Collection:
+    return of_number(amount - COLLECTION_AMOUNTS)
+
+
+def of_number(number: int | None) -> Collection:
+    return COLLECTIONS.get(number or 0, ORDINARY_COLLECTION)

@@ -14,21 +14,27 @@ from django.urls import reverse
 
 from .. import conf
 from ..engine import transitions
-from ..models import Contract, Order, Refund
+from ..models import Contract, Order, PayscorePlan, Refund, ServiceOrder, SignPlan
 from ..sandbox import Sandbox, create_app
 from ..sandbox.transport import WSGIAdapter
-from ..services import contracts, orders, refunds
+from ..services import contracts, orders, payscore, refunds, service_orders, sign_plans
 
 SHOP = "https://shop.example"
-ALIASES = ("default", "institution")
-Row = TypeVar("Row", Contract, Order, Refund)
+ALIASES = ("default", "institution", "mainland", "mainland_partner")
+Row = TypeVar("Row", Contract, Order, Refund, SignPlan, ServiceOrder)
+LESSONS = (  # three in all, the last one free
+    payscore.Detail("Lesson 1", 10000, 10000),
+    payscore.Detail("Lesson 2", 10000, 5000, "half price"),
+    payscore.Detail("Lesson 3", 10000, 0, "free"),
+)
 
 
 @contextmanager
 def running_sandbox(**options: Any) -> Iterator[WxpaySandbox]:
     """WeChat Pay in process for the length of the block; `options` go to `django_wxpay.sandbox.create_app`.
 
-    `settings.WXPAY` has two merchants meanwhile: `default` (direct) and `institution`; its other values stay.
+    `settings.WXPAY` has four merchants meanwhile: `default` (direct) and `institution` of the global region, `mainland`
+    and `mainland_partner` of the other; its other values stay.
     """
     sandbox = WxpaySandbox(**options)
     with override_settings(WXPAY=sandbox.settings()):
@@ -73,7 +79,25 @@ class WxpaySandbox:
             "SUB_MCHID": known["sub_mchid"],
             "SUB_APPID": known["sub_appid"],
         }
-        merchants = {"default": direct | common, "institution": institution | common}
+        mainland = {
+            **common,
+            "REGION": "mainland",
+            "MERCHANT_CATEGORY_CODE": "",
+            "SERVICE_ID": known["service_id"],
+        }
+        partner = {
+            "MODE": "partner",
+            "SP_MCHID": known["mainland_sp_mchid"],
+            "SP_APPID": known["mainland_sp_appid"],
+            "SUB_MCHID": known["mainland_sub_mchid"],
+            "SUB_APPID": known["mainland_sub_appid"],
+        }
+        merchants = {
+            "default": direct | common,
+            "institution": institution | common,
+            "mainland": {"MCHID": known["mainland_mchid"], "APPID": known["mainland_appid"]} | mainland,
+            "mainland_partner": partner | mainland,
+        }
         notify = reverse("django_wxpay:notify", args=["default"]).removesuffix("default/")
         return {**getattr(settings, "WXPAY", {}), "MERCHANTS": merchants, "NOTIFY_URL_BASE": SHOP + notify}
 
@@ -88,6 +112,22 @@ class WxpaySandbox:
         """The user ends the contract inside WeChat. Returns the refreshed contract."""
         self.wechat.contracts.terminate_by_user(contract.contract_id or "")
         return self._after(contract)
+
+    def sign_plan(self, sign_plan: SignPlan) -> SignPlan:
+        """The user signs a plan on the phone. Returns the refreshed sign plan."""
+        self.wechat.sign_plans.confirm(sign_plan.merchant_sign_plan_no)
+        return self._after(sign_plan)
+
+    def cancel_plan(self, sign_plan: SignPlan, *, revoke: bool = False) -> SignPlan:
+        """The user cancels the plan inside WeChat, or revokes the whole service. Returns the refreshed sign plan."""
+        wechat = self.wechat.sign_plans
+        (wechat.revoke_service if revoke else wechat.cancel_by_user)(sign_plan.merchant_sign_plan_no)
+        return self._after(sign_plan)
+
+    def pay_service(self, order: ServiceOrder) -> ServiceOrder:
+        """The user pays what is collected for a service order. Returns the refreshed service order."""
+        self.wechat.service_orders.user_pays(order.out_order_no)
+        return self._after(order)
 
     def refund_elsewhere(self, order: Order, amount: int) -> dict[str, Any]:
         """Somebody refunds in the merchant platform; we are notified once it is done."""
@@ -119,8 +159,12 @@ class WxpaySandbox:
         """
         self.wechat.meanwhile(deed, path, **order)
 
-    def payload_of(self, row: Contract | Order | Refund) -> dict[str, Any]:
+    def payload_of(self, row: Contract | Order | Refund | SignPlan | ServiceOrder) -> dict[str, Any]:
         """What a notification of WeChat Pay says of a row at present."""
+        if isinstance(row, SignPlan):
+            return self.wechat.sign_plans.shown(self.wechat.sign_plans.get(row.merchant_sign_plan_no))
+        if isinstance(row, ServiceOrder):
+            return self.wechat.service_orders.payload(self.wechat.service_orders.get(row.out_order_no))
         if isinstance(row, Contract):
             return self.wechat.contracts.payload(self.wechat.contracts.get(row.out_contract_code))
         if isinstance(row, Order):
@@ -166,6 +210,31 @@ class WxpaySandbox:
             "reference": f"charge-{self._names}",
         }
         return self._after(orders.deduct(contract or self.signed_contract(), **usual | asked))
+
+    def plan(self, **asked: Any) -> PayscorePlan:
+        """A PayScore plan of three lessons, the third free, that can be signed."""
+        self._names += 1
+        usual: dict[str, Any] = {
+            "name": "Three lessons", "details": LESSONS, "duration_days": 90, "reference": f"course-{self._names}",
+            "merchant": "mainland",
+        }  # fmt: skip
+        return payscore.create_plan(**usual | asked)
+
+    def signed_plan(self, plan: PayscorePlan | None = None, **asked: Any) -> SignPlan:
+        """A sign plan that its user signed."""
+        self._names += 1
+        usual: dict[str, Any] = {"openid": f"o-user-{self._names}"}
+        return self.sign_plan(sign_plans.sign(plan or self.plan(), **usual | asked))
+
+    def started(self, sign_plan: SignPlan | None = None, **asked: Any) -> ServiceOrder:
+        """A service order that is in use: the next service of a signed plan."""
+        self._names += 1
+        usual: dict[str, Any] = {"reference": f"lesson-{self._names}"}
+        return self._after(service_orders.start(sign_plan or self.signed_plan(), **usual | asked))
+
+    def completed(self, sign_plan: SignPlan | None = None, **asked: Any) -> ServiceOrder:
+        """A service order that is over, and paid unless its amount is a special one."""
+        return self._after(service_orders.complete(self.started(sign_plan), **asked))
 
     def refund(self, order: Order, amount: int, **asked: Any) -> Refund:
         """A refund that was asked for and accepted."""

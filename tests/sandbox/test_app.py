@@ -7,6 +7,8 @@ MERCHANT_KEYS = {
     "base_url", "mchid", "appid", "sp_mchid", "sp_appid", "sub_mchid", "sub_appid", "merchant_serial",
     "merchant_private_key", "merchant_certificate", "apiv3_key", "platform_serial", "platform_certificate",
     "public_key_id", "public_key",
+    "mainland_mchid", "mainland_appid", "mainland_sp_mchid", "mainland_sp_appid", "mainland_sub_mchid",
+    "mainland_sub_appid", "service_id",
 }  # fmt: skip
 
 

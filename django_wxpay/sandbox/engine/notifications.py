@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 # Seconds after the first, second … attempt; 24 h 4 min in all.
 RHYTHM = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
+# PayScore has rhythms of its own: eleven minutes for a signature, four hours for a payment.
+RHYTHMS = {
+    "PAYSCORE.USER_SIGN_PLAN": (60,) * 10,
+    "PAYSCORE.USER_CANCEL_SIGN_PLAN": (60,) * 10,
+    "PAYSCORE.USER_PAID": (15, 15, 30, 180, 1800, 1800, 1800, 1800, 3600),
+}
 STALE_SECONDS = 360
 PENDING, SENDING, DELIVERED, HELD, LOST, GIVEN_UP = "PENDING", "SENDING", "DELIVERED", "HELD", "LOST", "GIVEN_UP"
 NOTHING_ASSOCIATED = ("empty_associated_data", "without_associated_data")
@@ -35,6 +41,9 @@ SUMMARIES = {
     "REFUND.SUCCESS": "refund succeeded",
     "REFUND.ABNORMAL": "refund abnormal",
     "REFUND.CLOSED": "refund closed",
+    "PAYSCORE.USER_SIGN_PLAN": "plan signed",
+    "PAYSCORE.USER_CANCEL_SIGN_PLAN": "plan cancelled",
+    "PAYSCORE.USER_PAID": "service order paid",
 }
 
 # Returns the status code, or the status code and the body.
@@ -208,10 +217,11 @@ class Notifications:
             assert fresh is not None
             made = fresh["attempts"] + attempts
             rounds = len(fresh["attempts"]) + 1
+            rhythm = RHYTHMS.get(fresh["event_type"], RHYTHM)
             if any(attempt["acknowledged"] for attempt in attempts):
                 state, next_at = DELIVERED, None
-            elif rounds <= len(RHYTHM):
-                state, next_at = PENDING, self._sandbox.clock.now() + self._sandbox.clock.delay(RHYTHM[rounds - 1])
+            elif rounds <= len(rhythm):
+                state, next_at = PENDING, self._sandbox.clock.now() + self._sandbox.clock.delay(rhythm[rounds - 1])
             else:
                 state, next_at = GIVEN_UP, None
             self._store.update("notifications", "seq", row["seq"], state=state, next_at=next_at, attempts=made)

@@ -16,7 +16,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-JSON_COLUMNS = frozenset({"attempts", "options", "fault", "ignored", "promotion"})
+JSON_COLUMNS = frozenset(
+    """attempts options fault ignored promotion
+    details fingerprints time_range location post_payments post_discounts collection""".split()
+)
 Row = dict[str, Any]
 
 
