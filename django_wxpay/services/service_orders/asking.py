@@ -8,7 +8,8 @@ from ...client.errors import WxPayError
 from ...engine import commands, polling, transactions
 from ...engine.facts import Applied, Fact, Known, differences, refuse
 from ...models import Operation, Outcome, ServiceOrder
-from .facts import apply_service_order
+from ..payscore.messages import tidy
+from .facts import apply_service_order, proves_end
 
 State = ServiceOrder.State
 DEDUCTION_RUNNING = "271316754"  # the number at the end of a refusal's Request-ID
@@ -21,9 +22,10 @@ class Ask(commands.Command):
     pause = timedelta(minutes=3)
 
     def answered(self, row: ServiceOrder, fact: Fact, operation: Operation) -> Applied:
-        """Record an answer. What it leaves out (a partner's is empty) a query tells soon."""
-        if fact.data.get("state"):
-            return apply_service_order(fact)
+        """Record an answer. What it leaves out (the collection; a partner's is empty) a query tells soon."""
+        told = tidy(fact)
+        if told.data.get("state") and (told.data["state"] != State.DONE or proves_end(row, told)):
+            return apply_service_order(told)
         if differing := differences(fact, [Known("out_order_no", row.out_order_no)]):
             return refuse(row, fact, differing)
         applied = self.accepted(row, fact, operation)

@@ -52,7 +52,7 @@ def apply_service_order(fact: Fact) -> Applied:
     ]
     state = str(fact.data.get("state"))
     differing = differences(fact, known) + _odd_total(row, fact) + payments.others(row, fact)
-    if not differing and state == State.DONE and not _proves_end(row, fact):
+    if not differing and state == State.DONE and not proves_end(row, fact):
         differing = [("collection.state", Collection.USER_PAID, fact.get("collection.state"))]
     if differing:
         return refuse(row, fact, differing)
@@ -90,7 +90,8 @@ def _odd_total(row: ServiceOrder, fact: Fact) -> list[tuple[str, Any, Any]]:
     return [("total_amount", f"{wanted}", total)]
 
 
-def _proves_end(row: ServiceOrder, fact: Fact) -> bool:
+def proves_end(row: ServiceOrder, fact: Fact) -> bool:
+    """Whether a message that calls a service order DONE proves it: that it is paid, or that there is nothing to pay."""
     total = fact.whole("total_amount")
     if total is None:
         total = row.total_amount
