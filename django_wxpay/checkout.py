@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from .client.orders import Limit
-    from .models import Contract
+    from .models import Contract, PayscorePlan
 
 Answer: TypeAlias = Mapping[str, Any] | None  # the values of an offer; None: there is none
 
@@ -95,6 +95,28 @@ class QuickPayOffer:
         return answer if isinstance(answer, QuickPayOffer) else cls(**answer)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SignPlanOffer:
+    """A PayScore plan that a customer may sign; the values are those of `services.sign_plans.sign`.
+
+    plan: a row that is NORMAL; it says what is charged, and which merchant sells. openid: the only user who can sign.
+    openid_appid: the appid it is under, the plan's own when empty. reference: leave it out unless this customer may
+    sign this once for ever.
+    """
+
+    plan: PayscorePlan
+    openid: str
+    openid_appid: str = ""
+    reference: str | None = None
+
+    @classmethod
+    def of(cls, answer: SignPlanOffer | Answer) -> SignPlanOffer:
+        """What `sign_plan_offer` returned, as an offer. Raises UnknownOffer for None."""
+        if answer is None:
+            raise UnknownOffer
+        return answer if isinstance(answer, SignPlanOffer) else cls(**answer)
+
+
 class Checkout:
     """Base class of a shop's checkout: it knows no offers. One is made for each request."""
 
@@ -109,5 +131,12 @@ class Checkout:
         """What the cashier (`request.user`) may charge a payment code with: minor units of currency.
 
         Return a `QuickPayOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
+        """
+        return None
+
+    def sign_plan_offer(self, request: HttpRequest, key: str) -> SignPlanOffer | Answer:
+        """The PayScore plan that the signed-in customer (`request.user`) may sign under this key.
+
+        Return a `SignPlanOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
         """
         return None

@@ -1,7 +1,7 @@
 """OpenAPI by drf-spectacular when it is installed; without it the same decorators do nothing."""
 
 try:
-    from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
+    from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 except ImportError:
 
     def extend_schema(**described):  # type: ignore[misc]
@@ -13,5 +13,8 @@ except ImportError:
     def OpenApiResponse(*args, **described):  # type: ignore[no-redef]
         return None
 
+    def OpenApiParameter(*args, **described):  # type: ignore[no-redef]
+        return None
 
-__all__ = ["OpenApiResponse", "extend_schema", "extend_schema_field"]
+
+__all__ = ["OpenApiParameter", "OpenApiResponse", "extend_schema", "extend_schema_field"]

@@ -4,9 +4,13 @@ from rest_framework.routers import SimpleRouter
 
 from .contracts import ContractViewSet
 from .orders import QuickPaymentViewSet
+from .service_orders import ServiceOrderViewSet
+from .sign_plans import SignPlanViewSet
 
 router = SimpleRouter()
 router.register("contracts", ContractViewSet, basename="contract")
 router.register("quick-payments", QuickPaymentViewSet, basename="quick-payment")
+router.register("sign-plans", SignPlanViewSet, basename="sign-plan")
+router.register("service-orders", ServiceOrderViewSet, basename="service-order")
 
 urlpatterns = router.urls

@@ -200,7 +200,8 @@ def china_time(name: str, value: object, *, required: bool = True) -> str:
             raise ValueError
         if checked:
             date(int(checked[:4]), int(checked[4:6]), int(checked[6:8]))
-            time(*(int(checked[at : at + 2] or 0) for at in (8, 10, 12)))
+            hour, minute, second = (int(checked[at : at + 2] or 0) for at in (8, 10, 12))
+            time(hour, minute, second)
     except ValueError:
         _refuse(name, "must be a time of China such as 20260301130000, or a day such as 20260301")
     return checked

@@ -9,9 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from .base import Remembered, WireObject
 
 if TYPE_CHECKING:
-    from django.db.models.manager import RelatedManager
-
-    from .base import Text, TextOrNone, TimeOrNone, Whole
+    from .base import Text, TextOrNone, TimeOrNone, TrueQuerySet, Whole
 
 
 class PayscorePlan(WireObject):
@@ -40,7 +38,7 @@ class PayscorePlan(WireObject):
     EARLIER = {State.STOP: frozenset({State.NORMAL})}
 
     state: Text = models.CharField(_("plan_state"), max_length=32, choices=State.choices, default=State.PLANNED)
-    details: RelatedManager[PayscorePlanDetail]  # related, in their order
+    details: TrueQuerySet[PayscorePlanDetail]  # related, in their order
     reference: TextOrNone = models.CharField(_("reference"), max_length=64, null=True, blank=True)
     merchant_plan_no: Text = models.CharField(_("merchant_plan_no"), max_length=32)
     plan_id: TextOrNone = models.CharField(_("plan_id"), max_length=32, null=True, blank=True)

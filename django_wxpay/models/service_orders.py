@@ -10,10 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from .base import WireObject, WireObjectQuerySet, manager
 
 if TYPE_CHECKING:
-    from django.db.models.manager import RelatedManager
-
     from .base import Text, TextOrNone, TimeOrNone, WholeOrNone
-    from .orders import Order
+    from .orders import OrderQuerySet
     from .sign_plans import SignPlan, SignPlanDetail
 
 
@@ -65,7 +63,7 @@ class ServiceOrder(WireObject):
     EARLIER = dict.fromkeys(_END, frozenset({State.CREATED, State.DOING}))
 
     state: Text = models.CharField(_("state"), max_length=32, choices=State.choices, default=State.PLANNED)
-    orders: RelatedManager[Order]  # related: what was paid for it through WeChat Pay
+    orders: OrderQuerySet  # related: what was paid for it through WeChat Pay
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.SET_NULL, null=True, blank=True,
         related_name="wxpay_service_orders",

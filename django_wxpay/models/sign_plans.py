@@ -12,10 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from .base import Remembered, WireObject
 
 if TYPE_CHECKING:
-    from django.db.models import QuerySet
-    from django.db.models.manager import RelatedManager
-
-    from .base import Text, TextOrNone, TimeOrNone, Whole, WholeOrNone
+    from .base import Text, TextOrNone, TimeOrNone, TrueQuerySet, Whole, WholeOrNone, WireObjectQuerySet
     from .payscore import PayscorePlan
     from .service_orders import ServiceOrderQuerySet
 
@@ -68,9 +65,9 @@ class SignPlan(WireObject):
     }
 
     state: Text = models.CharField(_("sign_state"), max_length=32, choices=State.choices, default=State.PLANNED)
-    details: RelatedManager[SignPlanDetail]  # related, in their order
+    details: TrueQuerySet[SignPlanDetail]  # related, in their order
     service_orders: ServiceOrderQuerySet  # related
-    renewals: RelatedManager[SignPlan]  # related: those that were made in place of this one
+    renewals: WireObjectQuerySet[SignPlan]  # related: those that were made in place of this one
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.SET_NULL, null=True, blank=True,
         related_name="wxpay_sign_plans",
@@ -132,7 +129,7 @@ class SignPlan(WireObject):
     def number(self) -> str:
         return self.merchant_sign_plan_no
 
-    def chain(self) -> QuerySet[SignPlan]:
+    def chain(self) -> WireObjectQuerySet[SignPlan]:
         """This one and those that were made in its place or that it was made in place of, the first one first."""
         first = self.renews_id or self.pk
         return SignPlan.objects.filter(Q(pk=first) | Q(renews=first)).order_by("pk")
@@ -190,7 +187,12 @@ class SignPlanDetail(Remembered):
         USED = "USED", _("paid")
         SIGN_PLAN_DETAIL_CANCEL = "SIGN_PLAN_DETAIL_CANCEL", _("cancelled")
 
-    STEPS = {State.NOT_USED: 0, State.USING: 1, State.USED: 2, State.SIGN_PLAN_DETAIL_CANCEL: 2}  # only ever upwards
+    STEPS: ClassVar[dict[str, int]] = {
+        State.NOT_USED: 0,
+        State.USING: 1,
+        State.USED: 2,
+        State.SIGN_PLAN_DETAIL_CANCEL: 2,
+    }  # only ever upwards
 
     sign_plan_id: int  # the row's key, not WeChat Pay's number
     sign_plan: models.ForeignKey[SignPlan, SignPlan] = models.ForeignKey(  # found by the unique constraint

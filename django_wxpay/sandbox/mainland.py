@@ -40,7 +40,7 @@ def party_of(call: Call, asked: dict[str, Any], *, partner: bool) -> Party:
 
 def user_of(call: Call, asked: dict[str, Any]) -> dict[str, str]:
     """Return the one openid that a call names."""
-    given = {name: asked[name] for name in ("openid", "sub_openid") if name in asked}
+    given: dict[str, str] = {name: asked[name] for name in ("openid", "sub_openid") if name in asked}
     if len(given) != 1:
         raise Refused(400, "PARAM_ERROR", "give exactly one of openid and sub_openid")
     if "sub_openid" in given and "sub_appid" not in asked:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.utils import timezone
@@ -13,15 +13,19 @@ from .. import conf
 from ..client.errors import InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
 from ..engine import commands, operations
 from ..exceptions import ContractNotSigned, OperationPending, ReferenceReused
-from ..models import Action, Contract, Operation, WireObject
-from . import contracts
+from ..models import Action, Contract, Operation, SignPlan, WireObject
+from . import contracts, sign_plans
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser as User
 
-    from ..checkout import ContractOffer
+    from ..checkout import ContractOffer, SignPlanOffer
 
 State = Contract.State
+Row = TypeVar("Row", Contract, SignPlan)
+# Of these one is at hand already: signed, to be signed, or to be renewed.
+AT_HAND = (SignPlan.State.SIGNED, SignPlan.State.PLANNED, SignPlan.State.UNSIGNED, SignPlan.State.LAPSED)
+ENDED = (SignPlan.State.SIGN_PLAN_CANCEL, SignPlan.State.COMPLETE, SignPlan.State.EXPIRE)
 STILL_USEFUL = timedelta(seconds=30)  # a session about to end is no use to a customer
 
 
@@ -35,19 +39,56 @@ def open_contract(user: User, offer: ContractOffer) -> Contract:
     Raises InvalidField, ReferenceReused (nothing was sent), APIError (WeChat Pay refused).
     """
     asked = vars(offer) | {"user": user, "by": user}
-    planned: list[Contract] = []
+    return _open(user, lambda: _at_hand(user, offer) or contracts.plan_signing(**asked), offer.reference)
 
-    def plan_contract() -> Contract:
+
+def open_sign_plan(user: User, offer: SignPlanOffer) -> SignPlan:
+    """Let a customer sign an offer (a `SignPlanOffer`): the sign plan they have, else one to sign, new or renewed.
+
+    Returns the `SignPlan`: SIGNED when this user has signed the same plan and its services are not over; else to be
+    signed, and its `launch_params()` are None while a worker still tries to open it.
+
+    Raises InvalidField, NotAllowedNow (the plan cannot be signed), ReferenceReused (nothing was sent), APIError.
+    """
+
+    def plan() -> SignPlan:
+        own = list(
+            SignPlan.objects.filter(user_id=user.pk, plan=offer.plan, openid=offer.openid, state__in=AT_HAND).order_by(
+                "-pk"
+            )
+        )
+        signed = next((row for row in own if row.state == SignPlan.State.SIGNED), None)
+        if signed is not None:
+            return sign_plans.kept(signed) or signed
+        latest = own[0] if own else None
+        if latest is None:
+            return sign_plans.plan_signing(
+                offer.plan, openid=offer.openid, openid_appid=offer.openid_appid, reference=offer.reference, user=user,
+                by=user,
+            )  # fmt: skip
+        useful = latest.package_expires is not None and latest.package_expires > timezone.now() + STILL_USEFUL
+        if commands.open_of(latest) is not None or (latest.can_launch and useful):
+            return latest
+        return sign_plans.plan_renewal(latest, by=user)
+
+    return _open(user, plan, offer.reference)
+
+
+def _open(user: User, plan: Callable[[], Row], reference: str | None) -> Row:
+    """Do what `plan` writes down, for one customer at a time; what is not answered, a worker goes on with."""
+    planned: list[Row] = []
+
+    def plan_for_user() -> Row:
         # Two requests of one customer come one after the other, so that the second finds what the first wrote.
         get_user_model()._base_manager.select_for_update().get(pk=user.pk)
-        row = _at_hand(user, offer) or contracts.plan_signing(**asked)
+        row = plan()
         if row.user_id != user.pk:
-            raise ReferenceReused(offer.reference, ["user"])
+            raise ReferenceReused(reference, ["user"])
         planned[:] = [row]
         return row
 
     try:
-        return operations.carry_out(plan_contract)
+        return operations.carry_out(plan_for_user)
     except InvalidField:
         raise
     except (OutcomeUnknown, RateLimited, RequestNotSent):
@@ -73,6 +114,27 @@ def end_contract(contract: Contract, *, by: User | None) -> Contract:
         if _fresh(contract).state != State.TERMINATED:
             raise
         return contract
+
+
+def end_sign_plan(sign_plan: SignPlan, *, reason: str, by: User | None) -> SignPlan:
+    """Cancel a customer's sign plan; one that is over, or being cancelled, is left as it is.
+
+    Returns the `SignPlan`, still SIGNED when the outcome is not known yet: it is being found out.
+    Raises InvalidField, NotAllowedNow (never signed), OperationPending (a service is being started), APIError.
+    """
+    if _fresh(sign_plan).state in ENDED:
+        return sign_plan
+    try:
+        return sign_plans.cancel(sign_plan, reason=reason, by=by)
+    except InvalidField:
+        raise
+    except (OutcomeUnknown, RateLimited, RequestNotSent):
+        return _fresh(sign_plan)
+    except OperationPending:
+        pending = commands.open_of(sign_plan)
+        if pending is None or pending.action != Action.CANCEL_SIGN_PLAN:
+            raise
+        return _fresh(sign_plan)
 
 
 def pending_actions(rows: Iterable[WireObject]) -> dict[int, str]:
@@ -104,6 +166,6 @@ def _at_hand(user: User, offer: ContractOffer) -> Contract | None:
     return next((row for row in sessions if row.can_launch or commands.open_of(row)), None)
 
 
-def _fresh(row: Contract) -> Contract:
+def _fresh(row: Row) -> Row:
     row.refresh_from_db()
     return row

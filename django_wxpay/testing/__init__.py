@@ -12,7 +12,14 @@ Then a test takes `wxpay_sandbox` and has the real emulator behind the real clie
         assert order.state == "SUCCESS"
 """
 
-from .factories import make_contract, make_order, make_refund
+from .factories import (
+    make_contract,
+    make_order,
+    make_payscore_plan,
+    make_refund,
+    make_service_order,
+    make_sign_plan,
+)
 from .plugin import wxpay_sandbox
 from .sandbox import WxpaySandbox, running_sandbox
 
@@ -20,7 +27,10 @@ __all__ = [
     "WxpaySandbox",
     "make_contract",
     "make_order",
+    "make_payscore_plan",
     "make_refund",
+    "make_service_order",
+    "make_sign_plan",
     "running_sandbox",
     "wxpay_sandbox",
 ]

@@ -7,6 +7,7 @@ from django_wxpay import tasks
 from django_wxpay.models import Contract, Notification, Operation
 from django_wxpay.services import contracts, orders
 from django_wxpay.testing import make_contract
+from django_wxpay.testing.sandbox import ALIASES
 
 NAMES = {
     "send_operations", "deliver_transitions", "poll_contracts", "poll_orders", "poll_refunds", "close_expired_orders",
@@ -71,7 +72,7 @@ def test_deduction_and_refund_are_polled(wxpay_sandbox, db):
 
 
 def test_certificates_are_fetched_and_then_left_alone(wxpay_sandbox, db):
-    assert tasks.refresh_certificates.apply().get() == 2
+    assert tasks.refresh_certificates.apply().get() == len(ALIASES)
     assert tasks.refresh_certificates.apply().get() == 0
 
 

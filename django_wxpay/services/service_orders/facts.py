@@ -113,7 +113,7 @@ def _is_older(row: ServiceOrder, fact: Fact, known: int) -> bool:
     total, listed = fact.whole("total_amount"), fact.several("collection.details") or []
     if told != known:
         return told < known
-    raised = None not in (total, row.total_amount) and total > row.total_amount
+    raised = total is not None and row.total_amount is not None and total > row.total_amount
     return raised or len(listed) < len(row.collection_details or [])
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from ...client.texts import hide
 from ...engine import discrepancies
-from ...engine.facts import Fact, hide, move
+from ...engine.facts import Fact, move
 from ...models import Action, Discrepancy, Operation, Order, ServiceOrder
 from . import times
 
@@ -44,7 +45,7 @@ def book(row: ServiceOrder, fact: Fact) -> None:
             merchant=row.merchant, mchid=row.mchid, sub_mchid=row.sub_mchid, appid=row.appid, sub_appid=row.sub_appid,
             product=Order.Product.PAYSCORE, service_order=row, user=row.user, reference=row.out_order_no,
             attempt=seq if 0 < seq < 32767 and seq not in used else max(used, default=0) + 1, transaction_id=number,
-            description=row.service_introduction, amount_total=one.whole("amount"), currency=row.currency,
+            description=row.service_introduction, amount_total=cast(int, one.whole("amount")), currency=row.currency,
             close_after=None,
         )  # fmt: skip
         changes = {
