@@ -8,8 +8,11 @@ from . import (  # noqa: F401  (each registers its rows with the admin site)
     notifications,
     operations,
     orders,
+    payscore,
     refunds,
+    service_orders,
     settlements,
+    sign_plans,
     transitions,
     turns,
 )

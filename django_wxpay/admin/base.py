@@ -13,8 +13,34 @@ from ..models import SUBJECTS
 logger = logging.getLogger(__name__)
 
 TONES = {
-    "good": {"SUCCESS", "SIGNED", "DONE", "PROCESSED", "RESOLVED", "DELIVERED", "DOWNLOADED", "RECONCILED", "SETTLED"},
-    "busy": {"PENDING", "CREATED", "NOTPAY", "USERPAYING", "PROCESSING", "PLANNED", "SENT", "WAITING", "UNSETTLE"},
+    "good": {
+        "NORMAL",
+        "USED",
+        "COMPLETE",
+        "SUCCESS",
+        "SIGNED",
+        "DONE",
+        "PROCESSED",
+        "RESOLVED",
+        "DELIVERED",
+        "DOWNLOADED",
+        "RECONCILED",
+        "SETTLED",
+    },
+    "busy": {
+        "UNSIGNED",
+        "DOING",
+        "USING",
+        "PENDING",
+        "CREATED",
+        "NOTPAY",
+        "USERPAYING",
+        "PROCESSING",
+        "PLANNED",
+        "SENT",
+        "WAITING",
+        "UNSETTLE",
+    },
     "alarm": {"UNKNOWN", "ABNORMAL", "FAILED", "OPEN", "PARKED"},
     "bad": {"REFUSED", "PAYERROR"},
     "info": {"REFUND"},
@@ -24,6 +50,9 @@ NUMBERS = {
     "contract": ("out_contract_code", "contract_id"),
     "order": ("out_trade_no", "transaction_id"),
     "refund": ("out_refund_no", "refund_id"),
+    "payscore_plan": ("merchant_plan_no", "plan_id"),
+    "sign_plan": ("merchant_sign_plan_no", "sign_plan_id"),
+    "service_order": ("out_order_no", "order_id"),
 }
 
 

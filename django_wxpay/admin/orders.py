@@ -45,7 +45,7 @@ class OrderAdmin(ObjectAdmin):
             None,
             {
                 "fields": [
-                    ("out_trade_no", "transaction_id"), ("description", "reference"), ("user", "contract_link"),
+                    ("out_trade_no", "transaction_id"), ("description", "reference"), ("user", "contract_link", "service_order_link"),
                     ("success_time", "payer_paid"), "promotions", ("attempt", "error_code"),
                 ]
             },
@@ -112,6 +112,10 @@ class OrderAdmin(ObjectAdmin):
     @admin.display(description=_("contract"))
     def contract_link(self, row):
         return link_to(row.contract, site=self.admin_site)
+
+    @admin.display(description=_("service order"))
+    def service_order_link(self, row):
+        return link_to(row.service_order, site=self.admin_site)
 
     @admin.display(description=_("paid by the payer"))
     def payer_paid(self, row):

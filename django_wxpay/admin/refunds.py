@@ -10,6 +10,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..engine import registry
 from ..exceptions import RefundTooLarge
 from ..models import Action, Operation, Order, Refund
 from ..services import attention, refunds
@@ -58,6 +59,12 @@ class RefundForm(WhyForm):
         super().__init__(data, initial={"amount": order.refundable_amount} if untouched else {})
         self.order = order
         remaining = amounts.in_words(order.refundable_amount, order.currency)
+        sources = registry.product_of(order).refunds.sources
+        self.fields["source"].choices = [  # type: ignore[attr-defined]
+            choice
+            for choice in self.fields["source"].choices
+            if choice[0] in ("", *sources)  # type: ignore[attr-defined]
+        ]
         self.fields["amount"] = amounts.AmountField(
             label=gettext("Amount in %(currency)s") % {"currency": order.currency},
             currency=order.currency,

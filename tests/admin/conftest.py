@@ -57,17 +57,17 @@ class Staff:
     def url(self, name, *args):
         return reverse(f"admin:django_wxpay_{name}", args=args)
 
-    def get(self, name, *args, **query):
+    def get(self, name, /, *args, **query):
         return Page(self.browser.get(self.url(name, *args), query))
 
-    def post(self, name, *args, follow=True, **fields):
+    def post(self, name, /, *args, follow=True, **fields):
         return Page(self.browser.post(self.url(name, *args), fields, follow=follow))
 
-    def fill(self, name, *args, **fields):
+    def fill(self, name, /, *args, **fields):
         """Open the page that asks first and fill it in. Returns what follows: what asks to confirm, or the end."""
         return self.post(name, *args, token=self.get(name, *args).token, **fields)
 
-    def confirm(self, name, *args, **fields):
+    def confirm(self, name, /, *args, **fields):
         """Open the page that asks first, fill it in, confirm. Returns the page where that ends."""
         page = self.fill(name, *args, **fields)
         return self.post(name, *args, token=page.token, **fields) if page.asks_to_confirm else page
@@ -100,7 +100,7 @@ VIEW_ALL = [
     f"view_{model}"
     for model in (
         "contract", "order", "refund", "operation", "notification", "transition", "discrepancy",
-        "platformcertificate", "merchantstate",
+        "platformcertificate", "merchantstate", "payscoreplan", "signplan", "serviceorder",
     )
 ]  # fmt: skip
 

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from django_wxpay.models import Discrepancy, Notification, Operation, Transition
-from django_wxpay.testing import make_contract, make_order, make_refund
+from django_wxpay.testing import make_contract, make_order, make_refund, make_service_order
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.scenario("S41")]
 
@@ -21,19 +21,36 @@ ACTIONS = [
     ("discrepancy", "resolve", "resolve_discrepancy"),
     ("discrepancy", "ignore", "resolve_discrepancy"),
     ("operation", "end", "end_operation"),
+    ("payscoreplan", "stop", "stop_plan"),
+    ("payscoreplan", "query", "query_payscoreplan"),
+    ("signplan", "start", "start_serviceorder"),
+    ("signplan", "cancel", "cancel_sign_plan"),
+    ("signplan", "query", "query_signplan"),
+    ("serviceorder", "complete", "complete_serviceorder"),
+    ("serviceorder", "modify", "complete_serviceorder"),
+    ("serviceorder", "collect", "complete_serviceorder"),
+    ("serviceorder", "report_paid", "report_serviceorder_paid"),
+    ("serviceorder", "cancel", "cancel_serviceorder"),
+    ("serviceorder", "query", "query_serviceorder"),
 ]
 LIST_ACTIONS = [
     ("contract", "terminate", "terminate_contract"),
     ("order", "refund", "refund_order"),
     ("order", "query", "query_order"),
     ("discrepancy", "resolve", "resolve_discrepancy"),
+    ("signplan", "cancel", "cancel_sign_plan"),
+    ("serviceorder", "cancel", "cancel_serviceorder"),
 ]
 
 
 @pytest.fixture
 def rows(wxpay_sandbox):
     order = make_order()
+    service_order = make_service_order()
     return {
+        "payscoreplan": service_order.sign_plan.plan,
+        "signplan": service_order.sign_plan,
+        "serviceorder": service_order,
         "contract": order.contract,
         "order": order,
         "refund": make_refund(order=order),
