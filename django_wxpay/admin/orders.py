@@ -45,7 +45,8 @@ class OrderAdmin(ObjectAdmin):
             None,
             {
                 "fields": [
-                    ("out_trade_no", "transaction_id"), ("description", "reference"), ("user", "contract_link", "service_order_link"),
+                    ("out_trade_no", "transaction_id"), ("description", "reference"),
+                    ("user", "contract_link", "service_order_link"),
                     ("success_time", "payer_paid"), "promotions", ("attempt", "error_code"),
                 ]
             },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -114,7 +114,8 @@ class StopPlan(StaffAction):
         operation = Operation.objects.of(row).filter(action=Action.STOP_PLAN, reference=reference).first()
         if operation is None:
             return None
-        return Done(*outcomes.of_operation(operation, (messages.SUCCESS, _("The plan is stopped."))), row)
+        level, words = outcomes.of_operation(operation, (messages.SUCCESS, _("The plan is stopped.")))
+        return Done(level, words, row)
 
 
 class QueryPlan(Query):
@@ -256,7 +257,7 @@ class PayscorePlanAdmin(ObjectAdmin):
     ) -> HttpResponse:
         words: Any = ""
         try:
-            payscore.create_plan(**asked, reference=reference, by=request.user)
+            payscore.create_plan(**asked, reference=reference, by=cast(Any, request.user))
         except (InvalidField, ImproperlyConfigured) as error:
             words = str(error)
         except WxPayError as error:
@@ -309,9 +310,9 @@ def _with_more(posted: Any) -> tuple[PlanForm, Any]:
     more = posted.copy()
     more["details-TOTAL_FORMS"] = str(min(int(posted.get("details-TOTAL_FORMS") or 0) + MORE_SERVICES, 100))
     form, details = PlanForm(posted), DetailFormSet(more, prefix="details")
-    for one in details.forms:  # nothing is wrong yet
-        one.empty_permitted, one._errors = True, {}
-    form._errors = {}
+    blank: Any
+    for blank in (form, *details.forms):  # nothing is wrong yet
+        blank._errors = {}
     return form, details
 
 

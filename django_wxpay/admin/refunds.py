@@ -60,11 +60,8 @@ class RefundForm(WhyForm):
         self.order = order
         remaining = amounts.in_words(order.refundable_amount, order.currency)
         sources = registry.product_of(order).refunds.sources
-        self.fields["source"].choices = [  # type: ignore[attr-defined]
-            choice
-            for choice in self.fields["source"].choices
-            if choice[0] in ("", *sources)  # type: ignore[attr-defined]
-        ]
+        source: Any = self.fields["source"]
+        source.choices = [choice for choice in source.choices if choice[0] in ("", *sources)]
         self.fields["amount"] = amounts.AmountField(
             label=gettext("Amount in %(currency)s") % {"currency": order.currency},
             currency=order.currency,

@@ -106,7 +106,8 @@ class OrderAction(StaffAction):
         operation = Operation.objects.of(row).filter(action=self.action, reference=reference).first()
         if operation is None:
             return None
-        return Done(*outcomes.of_operation(operation, (messages.SUCCESS, self.done)), row)
+        level, words = outcomes.of_operation(operation, (messages.SUCCESS, self.done))
+        return Done(level, words, row)
 
 
 class WithBill(OrderAction):
@@ -345,7 +346,7 @@ class ServiceOrderAdmin(ObjectAdmin):
         collected = [
             [
                 amounts.in_words(one["amount"], CURRENCY),
-                PAID_TYPES.get(one.get("paid_type"), one.get("paid_type")),
+                PAID_TYPES.get(str(one.get("paid_type")), one.get("paid_type")),
                 one.get("paid_time"),
             ]
             for one in row.collection_details or ()

@@ -80,7 +80,8 @@ class CancelSignPlan(StaffAction):
         operation = Operation.objects.of(row).filter(action=Action.CANCEL_SIGN_PLAN, reference=reference).first()
         if operation is None:
             return None
-        return Done(*outcomes.of_operation(operation, (messages.SUCCESS, _("The sign plan is cancelled."))), row)
+        level, words = outcomes.of_operation(operation, (messages.SUCCESS, _("The sign plan is cancelled.")))
+        return Done(level, words, row)
 
 
 class StartForm(forms.Form):
@@ -147,7 +148,8 @@ class StartNext(StaffAction):
             return None
         operation = Operation.objects.of(order).filter(action=Action.START).order_by("-pk").first()
         done = (messages.SUCCESS, _("The service has begun."))
-        return Done(*(outcomes.of_operation(operation, done) if operation else done), order)
+        level, words = outcomes.of_operation(operation, done) if operation else done
+        return Done(level, words, order)
 
 
 class QuerySignPlan(Query):

@@ -22,9 +22,10 @@ from .messages import found
 
 TEXTS = (
     "MCHID", "APPID", "SP_MCHID", "SP_APPID", "SUB_MCHID", "SUB_APPID", "SERIAL_NO", "APIV3_KEY", "APIV3_KEY_PREVIOUS",
-    "PUBLIC_KEY_ID", "MERCHANT_CATEGORY_CODE", "HOST", "LANGUAGE",
+    "PUBLIC_KEY_ID", "MERCHANT_CATEGORY_CODE", "HOST", "LANGUAGE", "SERVICE_ID",
 )  # fmt: skip
 OF_THE_NUMBER = {"REGION": "global", "APIV3_KEY": "", "APIV3_KEY_PREVIOUS": "", "PUBLIC_KEY_ID": ""}
+MAXIMA = ("PLAN_DURATION_MAX", "DEDUCTION_QUANTITY_MAX", "RISK_AMOUNT_MAX")
 SWITCHES = ("CERTIFICATES", "TRUST_UNSIGNED_ERRORS")
 ONLY_IN = {
     "direct": ("MCHID", "APPID"),
@@ -126,6 +127,7 @@ def _check_merchant(where: str, entry: Entry) -> list[CheckMessage]:
         *_check_identity(where, entry),
         *_check_private_key(where, entry),
         *_check_trust(where, entry),
+        *_check_region(where, entry),
         *network.check_network(where, entry),
     ]
 
@@ -155,6 +157,20 @@ def _check_identity(where: str, entry: Entry) -> list[CheckMessage]:
         messages.append(found("E019", where=where))
     if not code and region == "global":
         messages.append(found("W020", where=where))
+    return messages
+
+
+def _check_region(where: str, entry: Entry) -> list[CheckMessage]:
+    """What only one region has: PayScore."""
+    messages = []
+    if (service := entry.get("SERVICE_ID")) and not re.fullmatch(r"[0-9]{1,32}", service):
+        messages.append(found("E063", where=where))
+    for name in MAXIMA:
+        value = entry.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            messages.append(found("E064", where=where, name=name))
+    if entry.get("REGION", "global") == "global":
+        messages += [found("W065", where=where, name=name) for name in ("SERVICE_ID", *MAXIMA) if entry.get(name)]
     return messages
 
 

@@ -96,6 +96,23 @@ TABLE = {
         "{where}['CA_BUNDLE'] is no readable file of certificates.",
         "Give the path of a PEM file with the CA certificates to trust instead of the usual ones.",
     ),
+    "E063": (
+        "{where}['SERVICE_ID'] is no PayScore service.",
+        "It has digits only, 32 as a rule, as text: numbers lose leading zeros.",
+    ),
+    "E064": (
+        "{where}[{name!r}] must be a whole number, 0 or more.",
+        "WeChat Pay's operations name the largest values of a service; 0 leaves them unchecked here.",
+    ),
+    "W065": (
+        "{where}[{name!r}] has no meaning for a global merchant.",
+        "Remove it, or set REGION to \"mainland\": only there is PayScore.",
+    ),
+    "E066": (
+        "{where}[{name!r}] names a host of the other region than {region}.",
+        "Global merchants speak to apihk.mch.weixin.qq.com, mainland ones to api.mch.weixin.qq.com; their backup is "
+        "api2.mch.weixin.qq.com.",
+    ),
     # Addresses
     "E030": (
         "WXPAY['NOTIFY_URL_BASE'] is missing: WeChat Pay could not tell us anything.",

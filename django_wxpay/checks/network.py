@@ -16,6 +16,8 @@ from ..client.transport import base_url
 from .messages import found
 
 WECHAT_HOSTS = ".mch.weixin.qq.com"
+_GLOBAL, _MAINLAND = f"apihk{WECHAT_HOSTS}", (f"api{WECHAT_HOSTS}", f"api2{WECHAT_HOSTS}")
+OF_OTHER_REGION = {"global": _MAINLAND, "mainland": (_GLOBAL,)}
 Entry = Mapping[str, Any]
 
 
@@ -32,6 +34,10 @@ def check_network(where: str, entry: Entry) -> list[CheckMessage]:
     if not isinstance(backups, (list, tuple)) or not all(map(host_name, backups)):
         messages.append(found("E022", where=where, name="BACKUP_HOSTS", should="no list of host names or base URLs"))
     messages += _check_proxies(where, entry)
+    wrong = OF_OTHER_REGION.get(entry.get("REGION", "global"), ())
+    for name in ("HOST", "BACKUP_HOSTS"):
+        if any(host_name(host) in wrong for host in _listed(entry.get(name))):
+            messages.append(found("E066", where=where, name=name, region=entry.get("REGION", "global")))
     try:
         tls_context(entry.get("CA_BUNDLE") or None)
     except (ValueError, TypeError):

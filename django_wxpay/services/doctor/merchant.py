@@ -184,10 +184,27 @@ def _way_back(merchant: conf.Merchant, probe: bool) -> Iterator[Finding]:
         return
     if probe:
         yield _probe(address)
+    if merchant.region == "mainland":
+        yield from _payscore(merchant, address)
+        return
     yield note(
         f"Address to register with WeChat Pay for terminations: {address}",
         "It belongs to the contract template (plan); terminations are sent there and nowhere else.",
     )
+
+
+def _payscore(merchant: conf.Merchant, address: str) -> Iterator[Finding]:
+    yield note(
+        f"WeChat Pay is told to send notifications to {address}",
+        "Nothing is to be registered: each request names it. Notices of a signature end after eleven minutes, of a "
+        "PayScore payment after four hours, of a refund after a day; what is missed, the poller finds.",
+    )
+    if merchant.options["SERVICE_ID"]:
+        yield ok(f"PayScore service: {merchant.service_id}.")
+    else:
+        yield note(
+            "There is no SERVICE_ID: this merchant sells no PayScore plans.", "Set it once a service is granted."
+        )
 
 
 def _probe(address: str) -> Finding:
