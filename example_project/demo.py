@@ -29,7 +29,8 @@ WELCOME = """
   The till             {shop}/till/    {cashier}
 
   Choose a plan, agree on the phone, see the payment arrive; then refund part of it in the admin and
-  terminate. At the till, charge payment codes. Everything is kept in {state}. Ctrl-C stops.
+  terminate. At the till, charge payment codes. Sign up for a course; as {staff}, hold its lessons at
+  {shop}/trainer/. Everything is kept in {state}. Ctrl-C stops.
 """
 
 
@@ -83,6 +84,7 @@ class Demo:
         self.processes.run(sys.executable, "-m", "django", "migrate", "--verbosity", "0")
         self.processes.run(sys.executable, "-m", "django", "shop_staff", *STAFF)
         self.processes.run(sys.executable, "-m", "django", "shop_staff", *CASHIER, "--cashier")
+        self.processes.run(sys.executable, "-m", "django", "shop_course")
         self._start("web", lambda: _answers(self.shop))
         self._start("worker", lambda: self.processes.has_said("worker", "The worker is ready."))
         self._start("beat", lambda: True)

@@ -51,7 +51,16 @@ class Story:
             ("a payer lacks the money: refused, and the till says what to do", self.refuse_the_poor),
             ("more than the till may take, and digits that are no payment code, are not even sent", self.scan_wrong),
             ("the undecided payment is reversed though nobody asks: not paid, for good", self.see_reversed),
-            ("WeChat Pay's books agree: two contracts ended, four payments, one refund", self.compare),
+            ("Li signs up for a course of three lessons, on the phone", self.sign_up),
+            ("the trainer holds the first lesson: CN¥120.00 are collected", self.hold_first),
+            ("staff refunds CN¥20.00 of the first lesson", self.refund_lesson),
+            ("the second lesson begins and is cancelled: nothing is collected", self.cancel_second),
+            ("the third lesson is free: it ends, and with it the course, though nobody is told", self.hold_third),
+            (
+                "a second course's signature is lost on the way: a query finds out; it is cancelled in WeChat",
+                self.sign_lost,
+            ),
+            ("WeChat Pay's books agree: two contracts ended, five payments, two refunds", self.compare),
             ("yesterday's statement is downloaded, its hash and its lines are right", self.download_statement),
             ("nothing is left over that needs a person", self.see_nothing_open),
         ]
@@ -207,6 +216,59 @@ class Story:
             payment = self.call_api(self.cashier, "GET", url)
         return payment
 
+    # A course of three lessons
+
+    def sign_up(self):
+        page = self.li.open(f"{self.shop}/courses/")
+        expect("Leaf and water" in page.text and "CN¥0.00" in page.text, page.text)
+        phone = self.li.submit(page, next(form for form in page.forms if "/sign-up/" in form["action"]))
+        expect(phone.url.startswith(self.demo.sandbox) and "Tea course" in phone.text, f"led to {phone.url}")
+        back = self.li.submit(phone, phone.form("do"), do="agree")
+        expect(back.url == f"{self.shop}/courses/", f"led to {back.url}")
+        self.watch_page(self.li, "courses/", "Signed")
+
+    def hold(self, deed, *texts) -> Page:
+        """The trainer's button of that name, as soon as it is there, and what the page says then."""
+        page = self.watch_page(
+            self.staff, "trainer/", {"begin": "Begin", "end": "End the", "cancel": "Cancel the"}[deed]
+        )
+        self.staff.submit(page, next(form for form in page.forms if form["action"].endswith(f"/{deed}/")))
+        return self.watch_page(self.staff, "trainer/", *texts)
+
+    def hold_first(self):
+        self.hold("begin", "Under way")
+        self.hold("end", "Paid")
+        self.watch_page(self.li, "courses/", "CN¥120.00 Paid")
+
+    def refund_lesson(self):
+        listed = _absolute(self.staff.open(f"{self.shop}/admin/django_wxpay/order/?product__exact=PAYSCORE"))
+        url = next(link for link in listed if link.partition("?")[0].endswith("/change/"))
+        question = self.staff.open(url.partition("change/")[0] + "refund/")
+        page = self.staff.submit(question, question.form("amount", "reason"), amount="20.00", reason="cold tea")
+        self.staff.submit(page, page.form("amount", "reason"))
+        self.watch_page(self.li, "courses/", "−CN¥20.00", "Refunded")
+
+    def cancel_second(self):
+        self.hold("begin", "Under way")
+        self.hold("cancel", "Cancelled")
+        self.watch_page(self.li, "courses/", "Cancelled")
+
+    def hold_third(self):
+        self.hold("begin", "Under way")
+        self.hold("end", "Held, free", "No lesson is left.")
+        self.watch_page(self.li, "courses/", "All lessons held")
+
+    def sign_lost(self):
+        self.control("faults", target="notification", kind="lost", path="PAYSCORE.USER_SIGN_PLAN")
+        made = self.call_api(self.chan, "POST", f"{self.shop}/wxpay/sign-plans/", {"offer": "tea-course"})
+        expect(made["launch"]["businessType"] == "wxpayScorePlan", str(made))
+        number = made["merchant_sign_plan_no"]
+        self.control(f"sign-plans/{number}/confirm")
+        shown = self.call_api(self.chan, "GET", f"{self.shop}/wxpay/sign-plans/{number}/")
+        expect(shown["state"] == "SIGNED", str(shown))
+        self.control(f"sign-plans/{number}/revoke")
+        self.watch_page(self.chan, "courses/", "Cancelled")
+
     # WeChat Pay's side
 
     def forge(self):
@@ -228,8 +290,12 @@ class Story:
         state = self.state()
         expect([row["state"] for row in state["contracts"]] == ["TERMINATED"] * 2, str(state["contracts"]))
         paid = [row for row in state["orders"] if row["trade_state"] in ("SUCCESS", "REFUND")]
-        expect(len(paid) == 4, str(state["orders"]))
-        expect([row["status"] for row in state["refunds"]] == ["SUCCESS"], str(state["refunds"]))
+        expect(len(paid) == 5, str(state["orders"]))
+        expect([row["status"] for row in state["refunds"]] == ["SUCCESS"] * 2, str(state["refunds"]))
+        lessons = [row["state"] for row in state["service_orders"]]
+        expect(lessons == ["DONE", "REVOKED", "DONE"], str(state["service_orders"]))
+        plans = [row["sign_state"] for row in state["sign_plans"]]
+        expect(plans == ["COMPLETE", "SIGN_PLAN_CANCEL"], str(state["sign_plans"]))
 
     def download_statement(self):
         yesterday = datetime.now(ZoneInfo("Asia/Shanghai")).date() - timedelta(days=1)
@@ -252,9 +318,13 @@ class Story:
 
     def member_page(self, browser: Browser, *texts) -> Page:
         """The member's page, as soon as it says all this; waited for as long as it goes on changing."""
+        return self.watch_page(browser, "member/", *texts)
+
+    def watch_page(self, browser: Browser, address: str, *texts) -> Page:
+        """A page of the shop, as soon as it says all this; waited for as long as it goes on changing."""
         seen, changed = "", time.monotonic()
         while True:
-            page = browser.open(f"{self.shop}/member/")
+            page = browser.open(f"{self.shop}/{address}")
             missing = [text for text in texts if text not in page.text]
             if not missing:
                 return page

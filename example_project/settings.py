@@ -110,27 +110,37 @@ LOGGING = {
 SANDBOX_STATE = STATE / "sandbox"
 
 
-def sandbox_merchant() -> dict[str, dict[str, object]]:
-    """The merchant that the sandbox in SANDBOX_STATE knows; none before its first start."""
+def sandbox_merchants() -> dict[str, dict[str, object]]:
+    """The merchants that the sandbox in SANDBOX_STATE knows, one of each region; none before its first start."""
     written = SANDBOX_STATE / "merchant.json"
     if not written.exists():
         return {}
     known = json.loads(written.read_text())
+    keys = {
+        "SERIAL_NO": known["merchant_serial"],
+        "PRIVATE_KEY": str(SANDBOX_STATE / known["merchant_private_key"]),
+        "APIV3_KEY": known["apiv3_key"],
+        "HOST": SANDBOX_URL,
+    }
     return {
         "default": {
+            **keys,
             "MCHID": known["mchid"],
             "APPID": known["appid"],
-            "SERIAL_NO": known["merchant_serial"],
-            "PRIVATE_KEY": str(SANDBOX_STATE / known["merchant_private_key"]),
-            "APIV3_KEY": known["apiv3_key"],
             "MERCHANT_CATEGORY_CODE": "5812",
-            "HOST": SANDBOX_URL,
-        }
+        },
+        "courses": {
+            **keys,
+            "REGION": "mainland",
+            "MCHID": known["mainland_mchid"],
+            "APPID": known["mainland_appid"],
+            "SERVICE_ID": known["service_id"],
+        },
     }
 
 
 WXPAY = {
-    "MERCHANTS": sandbox_merchant(),
+    "MERCHANTS": sandbox_merchants(),
     "NOTIFY_URL_BASE": f"{SHOP_URL}/wxpay/notify/",
     "CHECKOUT": "example_project.shop.checkout.ShopCheckout",
     "TILL_GIVE_UP_SECONDS": 20,  # nobody watches a demo for the usual 45

@@ -148,7 +148,9 @@ class StartNext(StaffAction):
             return None
         operation = Operation.objects.of(order).filter(action=Action.START).order_by("-pk").first()
         done = (messages.SUCCESS, _("The service has begun."))
-        level, words = outcomes.of_operation(operation, done) if operation else done
+        if operation is None:
+            return None
+        level, words = outcomes.of_operation(operation, done)
         return Done(level, words, order)
 
 

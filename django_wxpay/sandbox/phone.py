@@ -18,6 +18,9 @@ from .engine.answers import Refused
 from .engine.clock import rfc3339
 from .engine.store import Row
 from .orders import NOTPAY, USERPAYING
+from .service_orders import MCH_COMPLETE
+from .sign_plans import SIGNED as PLAN_SIGNED
+from .sign_plans import UNSIGNED
 
 if TYPE_CHECKING:
     from .emulator import Sandbox
@@ -75,6 +78,33 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     def terminate(contract_id: str) -> Response:
         return _done(sandbox, lambda: sandbox.contracts.terminate_by_user(contract_id))
 
+    @phone.get("/_sandbox/phone/sign-plan")
+    def sign_plan() -> str:
+        return _sign_plan_page(sandbox, request.args.get("package", ""), request.args.get("return_url", ""))
+
+    @phone.post("/_sandbox/phone/sign-plans/<number>")
+    def decide_plan(number: str) -> Response | tuple[str, int]:
+        deed, came_from = request.form.get("do"), request.form.get("return_url", "")
+        deeds = {
+            "agree": sandbox.sign_plans.confirm,
+            "cancel": sandbox.sign_plans.cancel_by_user,
+            "revoke": sandbox.sign_plans.revoke_service,
+        }
+        try:
+            if deed in deeds:
+                deeds[deed](number)
+        except Refused as refused:
+            return _sign_plan_page(sandbox, number, came_from, problem=refused.message), refused.status
+        sandbox.after_change()
+        if _is_web(came_from):
+            return redirect(came_from, 303)
+        home = came_from == HOME
+        return redirect(url_for("phone.home") if home else url_for("phone.sign_plan", package=number), 303)
+
+    @phone.post("/_sandbox/phone/service-orders/<number>")
+    def pay_service_order(number: str) -> Response:
+        return _done(sandbox, lambda: sandbox.service_orders.user_pays(number))
+
     @phone.post("/_sandbox/phone/orders/<transaction_id>")
     def pay(transaction_id: str) -> Response:
         deed = sandbox.orders.user_refuses if request.form.get("do") == "refuse" else sandbox.orders.user_pays
@@ -125,6 +155,7 @@ def _home(sandbox: Sandbox) -> dict[str, Any]:
             "ORDER BY success_at DESC LIMIT ?",
             LATEST,
         ),
+        **_payscore(sandbox),
         "notifications": sandbox.notifications.all(LATEST)[::-1],
         "calls": store.all("SELECT * FROM calls ORDER BY seq DESC LIMIT ?", LATEST),
         "faults": sandbox.faults.all(),
@@ -132,6 +163,40 @@ def _home(sandbox: Sandbox) -> dict[str, Any]:
         "payment_code": f"1{secrets.randbelow(6)}{secrets.randbelow(10**16):016d}",
         "channel_names": CHANNEL_NAMES,
     }
+
+
+def _payscore(sandbox: Sandbox) -> dict[str, Any]:
+    """What the home page shows of PayScore: what waits to be signed or paid, and what was signed."""
+    store, now = sandbox.store, sandbox.clock.now()
+    plans = store.all(
+        "SELECT sign_plans.*, plan_name FROM sign_plans JOIN payscore_plans USING (plan_id) "
+        "ORDER BY sign_plans.created_at DESC LIMIT ?",
+        4 * LATEST,
+    )
+    return {
+        "plans_waiting": [row for row in plans if row["sign_state"] == UNSIGNED and row["package_ends_at"] > now],
+        "plans_signed": [row for row in plans if row["sign_state"] == PLAN_SIGNED],
+        "collecting": store.all(
+            "SELECT * FROM service_orders WHERE state_description = ? ORDER BY created_at DESC", MCH_COMPLETE
+        ),
+    }
+
+
+def _sign_plan_page(sandbox: Sandbox, number: str, came_from: str, *, problem: str = "") -> str:
+    sandbox.settle()
+    try:
+        row = sandbox.sign_plans.get(number)
+    except Refused:
+        abort(404, "There is no such sign plan in this sandbox.")
+    return render_template(
+        "sandbox/sign_plan.html",
+        row=row,
+        plan=sandbox.payscore.get(row["plan_id"]),
+        can_sign=row["sign_state"] == UNSIGNED and row["package_ends_at"] > sandbox.clock.now(),
+        sandbox=sandbox,
+        came_from=came_from if _is_web(came_from) else "",
+        problem=problem,
+    )
 
 
 def _session(sandbox: Sandbox, session_id: str) -> Row:

@@ -4,8 +4,9 @@ WXPAY["CHECKOUT"] names this class. Customers send a key and nothing else: plan,
 cashier does send an amount; it is capped here.
 """
 
-from django_wxpay.checkout import Checkout, ContractOffer, QuickPayOffer
+from django_wxpay.checkout import Checkout, ContractOffer, QuickPayOffer, SignPlanOffer
 
+from . import course
 from .plans import PLANS
 
 TILL_LIMITS = {"HKD": 500_000, "CNY": 500_000}  # what the till takes: minor units
@@ -18,6 +19,11 @@ class ShopCheckout(Checkout):
         if plan is None:
             return None
         return ContractOffer(plan_id=plan.plan_id, user_display_name=request.user.first_name[:32] or "Member")
+
+    def sign_plan_offer(self, request, key):
+        """The course of that key. A real shop knows the customer's openid from the mini program's login."""
+        plan = course.plan_of(key)
+        return plan and SignPlanOffer(plan=plan, openid=f"o-{request.user.username}"[:128])
 
     def quick_pay_offer(self, request, amount, currency):
         """What is scanned at the counter, up to the till's limit."""

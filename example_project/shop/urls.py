@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import till, views
+from . import lessons, till, views
 
 app_name = "shop"
 
@@ -9,6 +9,10 @@ urlpatterns = [
     path("join/<slug:key>/", views.join, name="join"),
     path("member/", views.member, name="member"),
     path("member/terminate/<int:pk>/", views.terminate, name="terminate"),
+    path("courses/", lessons.courses, name="courses"),
+    path("courses/sign-up/<slug:key>/", lessons.sign_up, name="sign_up"),
+    path("trainer/", lessons.trainer, name="trainer"),
+    path("trainer/<str:number>/<str:deed>/", lessons.lesson, name="lesson"),
     path("till/", till.till, name="till"),
     path("till/<str:out_trade_no>/", till.till_order, name="till_order"),
     path("leave/", views.leave, name="leave"),

@@ -32,12 +32,8 @@ def join(request, key):
     """Open a signing session for a plan and send the customer to WeChat Pay."""
     if key not in PLANS:
         raise Http404
-    if not request.user.is_authenticated:
-        name = request.POST.get("name", "").strip()
-        if not name or len(name) > 32:
-            messages.error(request, _("Please tell us your name, in at most 32 characters."))
-            return redirect("shop:home")
-        _welcome(request, name)
+    if not request.user.is_authenticated and not welcome(request):
+        return redirect("shop:home")
     back = request.build_absolute_uri(reverse("shop:member"))
     offer = replace(ShopCheckout().contract_offer(request, key), channel="h5", return_url=back)
     try:
@@ -94,11 +90,16 @@ def leave(request):
     return redirect("shop:home")
 
 
-def _welcome(request, name):
-    """An account from nothing but a name: this is an example shop, yours has a sign-up."""
+def welcome(request):
+    """An account from nothing but a name: this is an example shop, yours has a sign-up. False without a name."""
+    name = request.POST.get("name", "").strip()
+    if not name or len(name) > 32:
+        messages.error(request, _("Please tell us your name, in at most 32 characters."))
+        return False
     username = f"{slugify(name) or 'member'}-{secrets.token_hex(3)}"
     user = get_user_model().objects.create_user(username, first_name=name)
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return True
 
 
 def _is_new(contract):
