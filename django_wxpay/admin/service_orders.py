@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from ..client.service_orders import PLACE_LENGTH, REASON_LENGTH
 from ..models import Action, Operation, ServiceOrder
 from ..services import service_orders
-from ..services.service_orders import items
+from ..services.service_orders import items, times
 from . import amounts, outcomes
 from .actions import DONE_BEFORE, StaffAction
 from .base import badge, link_to, shortened
@@ -347,7 +347,7 @@ class ServiceOrderAdmin(ObjectAdmin):
             [
                 amounts.in_words(one["amount"], CURRENCY),
                 PAID_TYPES.get(str(one.get("paid_type")), one.get("paid_type")),
-                one.get("paid_time"),
+                times.read(one.get("paid_time")) or one.get("paid_time"),
             ]
             for one in row.collection_details or ()
             if isinstance(one, dict) and isinstance(one.get("amount"), int)
@@ -371,7 +371,7 @@ class ServiceOrderAdmin(ObjectAdmin):
             },
             {
                 "title": _("Payments"),
-                "heads": [_("Amount"), _("How"), _("Paid at (China)")],
+                "heads": [_("Amount"), _("How"), _("Paid at")],
                 "rows": collected,
                 "empty": _("Nothing was paid yet."),
             },

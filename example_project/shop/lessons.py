@@ -37,7 +37,7 @@ def courses(request):
         "is_offered": course.plan_of(course.KEY) is not None,
         "courses": [(row, _lessons(row), _launch(request, row)) for row in shown],
         "is_signed": any(row.state == SignPlan.State.SIGNED for row in shown),
-        "is_changing": any(row.can_launch or row.service_orders.filter(state__in=OPEN).exists() for row in shown),
+        "is_changing": any(row.can_launch or _is_changing(row) for row in shown),
     }
     return render(request, "shop/courses.html", context)
 
@@ -59,7 +59,7 @@ def sign_up(request, key):
 
 
 def _launch(request, sign_plan):
-    """Where the customer signs. A mini program hands `launch_params()` to wx.openBusinessView; here it is the sandbox."""
+    """Where the customer signs. A mini program hands `launch_params()` to wx.openBusinessView instead."""
     launch = sign_plan.launch_params("h5")
     if launch is None:
         return ""
@@ -76,6 +76,12 @@ def _lessons(sign_plan):
         refunds = [refund for paid in order.orders.all() for refund in paid.refunds.all()] if order else []
         lessons.append({"detail": detail, "order": order, "refunds": refunds, "kind": _kind(detail, order)})
     return lessons
+
+
+def _is_changing(sign_plan):
+    """A lesson is under way, or all are over and the course is about to end."""
+    is_over = sign_plan.state == SignPlan.State.SIGNED and sign_plan.next_detail() is None
+    return is_over or any(order.state in OPEN for order in sign_plan.service_orders.all())
 
 
 def _kind(detail, order):
