@@ -12,7 +12,7 @@ def test_the_page_lists_every_special_outcome_as_it_is():
     for outcome in special.PAYMENTS.values():
         amount = "" if outcome.quick_pay_only else f"`{outcome.amount}`"
         assert f"| {amount} | `{outcome.code}` | {outcome.says} |" in PAGE
-    for outcome in special.REFUNDS.values():
+    for outcome in (*special.REFUNDS.values(), *special.COLLECTIONS.values()):
         assert f"| `{outcome.amount}` | {outcome.says} |" in PAGE
 
 
