@@ -35,11 +35,21 @@ from django_wxpay.models import (
     Operation,
     Order,
     Refund,
+    ServiceOrder,
     Settlement,
+    SignPlan,
+    SignPlanDetail,
     Transition,
 )
-from django_wxpay.services import attention, bills, contracts, orders, refunds, settlements
-from django_wxpay.testing import make_contract, make_order, make_refund
+from django_wxpay.services import attention, bills, contracts, orders, refunds, settlements, sign_plans
+from django_wxpay.testing import (
+    make_contract,
+    make_order,
+    make_payscore_plan,
+    make_refund,
+    make_service_order,
+    make_sign_plan,
+)
 
 pytestmark = [
     pytest.mark.django_db,
@@ -48,7 +58,10 @@ pytestmark = [
 ROWS = 1000
 MANY = 600  # no page or batch is so large: whoever reads more of a table's rows reads all that there are
 AFTERNOON_IN_CHINA = datetime(2026, 3, 20, 8, tzinfo=tz.utc)
-GROWING = (Bill, Contract, Discrepancy, Notification, Operation, Order, Refund, Settlement, Transition)
+GROWING = (
+    Bill, Contract, Discrepancy, Notification, Operation, Order, Refund, ServiceOrder, Settlement, SignPlan,
+    SignPlanDetail, Transition,
+)  # fmt: skip
 TABLES = {model._meta.db_table for model in GROWING}
 
 
@@ -64,6 +77,7 @@ def long_history(wxpay_sandbox, settings, tmp_path):
         signed = _copies(contract, "out_contract_code", "contract_id")
         paid = _copies(order, "out_trade_no", "transaction_id", contract_id=signed)
         _copies(refund, "out_refund_no", "refund_id", order_id=paid)
+        _courses()
         about = {"merchant": "institution", "object_id": order.pk}
         _copies(Operation(**about, mchid=mchid, subject="order", action="DEDUCT", state="DONE"))
         _copies(Discrepancy(**about, kind="MISMATCH", about="order", state="RESOLVED"))
@@ -99,6 +113,21 @@ def long_history(wxpay_sandbox, settings, tmp_path):
         yield wxpay_sandbox
 
 
+def _courses():
+    """Sign plans whose services were all used."""
+    sign_plan = make_sign_plan(state="COMPLETE")
+    service_order = make_service_order(sign_plan=sign_plan, state="DONE")
+    plans = _copies(sign_plan, "merchant_sign_plan_no", "sign_plan_id")
+    details = SignPlanDetail.objects.bulk_create(
+        SignPlanDetail(
+            sign_plan_id=plan, mchid=sign_plan.mchid, plan_detail_no=1, merchant_plan_detail_no=f"copy{plan}",
+            original_price=1, actual_price=1, state="USED",
+        )
+        for plan in plans
+    )  # fmt: skip
+    _copies(service_order, "out_order_no", "order_id", sign_plan_id=plans, detail_id=[detail.pk for detail in details])
+
+
 def _copies(row, *unique, **values):
     """Rows like this one, six hours apart, from a year ago back: all are old. Returns their keys.
 
@@ -130,6 +159,10 @@ def at_work(long_history):
     make_refund(order=paid, state="ABNORMAL", **late)
     refunds.plan_refund(paid, amount=1, reference="planned", reason="")
     orders.plan_reversal(unpaid)
+    make_payscore_plan(state="PLANNED", **late)
+    make_sign_plan(state="UNSIGNED", **late)
+    sign_plans.plan_signing(long_history.plan(), openid="o-synthetic-0001", reference="planned")
+    make_service_order(state_description="MCH_COMPLETE", **late)
     common = {"merchant": paid.merchant, "mchid": paid.mchid}
     Operation.objects.create(
         **common, subject="order", object_id=paid.pk, action="DEDUCT", state="UNKNOWN", open_key="doubt",
@@ -251,7 +284,7 @@ def test_pages_for_staff_read_what_they_show(at_work, boss):
             (find.__name__, lambda find=find: find().count()),
             (f"{name} {subject.query}", _list(boss, name, subject.query)),
         ]
-    for model in GROWING:
+    for model in (shown for shown in GROWING if shown is not SignPlanDetail):
         name, oldest = model._meta.model_name, model.objects.order_by("pk").first()
         works += [(name, _list(boss, name)), (f"a {name}", _list(boss, f"{name}/{oldest.pk}/change"))]
         for state in {*model.State.values} - {oldest.state} if model is not Transition else ():

@@ -337,7 +337,7 @@ class StaffActionsAdmin(ReadOnlyAdmin):
 def _show_error(form, error, row):
     """Put a service's refusal where it belongs in the form."""
     level, words = outcomes.of_error(error, row)
-    field = getattr(error, "field", "")
+    field = getattr(error, "field", "").rpartition(".")[2]  # time_range.end_time: ours have the last part
     form.add_error(field if field in form.fields else None, words)
 
 

@@ -49,10 +49,10 @@ def _locale():
 
 
 class AmountField(forms.CharField):
-    """An amount typed in major units of `currency`; its clean value is minor units."""
+    """An amount typed in major units of `currency`, or nothing with `may_be_free`; its clean value is minor units."""
 
-    def __init__(self, *, currency, **options):
-        self.currency = currency
+    def __init__(self, *, currency, may_be_free=False, **options):
+        self.currency, self.may_be_free = currency, may_be_free
         options.setdefault("widget", forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}))
         super().__init__(max_length=24, **options)
 
@@ -69,6 +69,6 @@ class AmountField(forms.CharField):
                 code="invalid",
                 params={"currency": self.currency, "example": money.major_units(1234, self.currency)},
             ) from None
-        if amount <= 0:
+        if amount < 0 or not (amount or self.may_be_free):
             raise ValidationError(_("The amount must be more than zero."), code="not_positive")
         return amount

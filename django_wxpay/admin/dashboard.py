@@ -43,6 +43,12 @@ SUBJECTS = [
         "attention=money",
     ),
     Subject(
+        _("Services not paid for days"),
+        _("WeChat Pay goes on trying. Talk to the customer; lower the amount, or report it as paid elsewhere."),
+        attention.unpaid_service_orders,
+        "attention=unpaid",
+    ),
+    Subject(
         _("Requests without an outcome"),
         _("It is being found out. Should it last for hours, ask WeChat Pay with the Request-ID."),
         attention.operations_in_doubt,

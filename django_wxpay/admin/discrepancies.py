@@ -16,7 +16,17 @@ from .base import NOTHING, AboutObjectAdmin, badge, shortened, subject_label
 from .filters import AboutFilter, MerchantFilter
 from .outcomes import Done
 
-State = Discrepancy.State
+Kind, State = Discrepancy.Kind, Discrepancy.State
+# Where money may move wrongly and a person must act; docs/how-to/operate.md has all kinds.
+ADVICE = {
+    Kind.SIGNED_TWICE: _(
+        "One of the two is kept, the other is cancelled by itself while nothing of it was used. See that it ended; if "
+        "it was used, talk to the customer."
+    ),
+    Kind.PAID_TWICE: _("Refund one of the payments: what WeChat Pay collected, on the page of its order."),
+    Kind.REFUND_EXCEEDS: _("Somebody refunded in the merchant platform as well. Talk to them."),
+    Kind.OVERRULED: _("Money may have moved; the row shows the truth now. Deliver, or refund."),
+}
 
 
 class NoteForm(forms.Form):
@@ -46,6 +56,7 @@ class End(StaffAction):
             (_("Found"), row.created_at),
             (_("Ours"), row.ours),
             (_("Theirs"), row.theirs),
+            *([(_("What to do"), ADVICE[row.kind])] if row.kind in ADVICE else []),
         ]
 
     def perform(self, row, asked, *, reference, by):
@@ -108,7 +119,7 @@ class DiscrepancyAdmin(AboutObjectAdmin, StaffActionsAdmin):
     search_help_text = _("A number of the contract, order or refund.")
     fieldsets = [
         (None, {"fields": ["kind", "about_link", "number", "state_badge", "seen", "created_at", "merchant"]}),
-        (_("What does not fit"), {"fields": ["ours_shown", "theirs_shown"]}),
+        (_("What does not fit"), {"fields": ["ours_shown", "theirs_shown", "advice"]}),
         (_("How it ended"), {"fields": ["resolved_by", "resolved_at", "resolution"]}),
     ]
 
@@ -136,6 +147,10 @@ class DiscrepancyAdmin(AboutObjectAdmin, StaffActionsAdmin):
     @admin.display(description=_("theirs"))
     def theirs_shown(self, row):
         return format_html("<pre>{}</pre>", row.theirs or NOTHING)
+
+    @admin.display(description=_("what to do"))
+    def advice(self, row):
+        return ADVICE.get(row.kind, NOTHING)
 
     @admin.action(description=_("Resolve the selected discrepancies"), permissions=["resolve"])
     def resolve_selected(self, request, queryset):

@@ -7,6 +7,8 @@ from ..models import SUBJECTS, Order
 from . import amounts
 from .base import badge, subject_label
 
+AMOUNTS = ("amount_total", "amount", "total_amount")  # of an object, by whichever name
+
 
 def of_order(row):
     return [
@@ -27,12 +29,23 @@ def of_refund(row):
     ]
 
 
+def of_service_order(row):
+    amount = row.detail.actual_price if row.total_amount is None else row.total_amount
+    return [
+        (_("Service order"), row.out_order_no),
+        (_("Service"), row.service_introduction),
+        (_("User"), row.user),
+        (_("Amount"), amounts.in_words(amount, row.currency)),
+        (_("State"), badge(row.state, where(row))),
+    ]
+
+
 def about(subject, object_id):
     """What an operation is about: which object, and how much money."""
     model = SUBJECTS.get(subject)
     row = model.objects.filter(pk=object_id).first() if model else None
     facts = [(_("About"), f"{subject_label(subject)} {row or object_id}")]
-    amount = next((getattr(row, name) for name in ("amount_total", "amount") if hasattr(row, name)), None)
+    amount = next((getattr(row, name) for name in AMOUNTS if hasattr(row, name)), None)
     return facts if amount is None else [*facts, (_("Amount"), amounts.in_words(amount, row.currency))]
 
 
@@ -40,4 +53,13 @@ def state_label(row):
     """A refunded order says how far: what is being refunded counts, as it cannot be refunded again."""
     if row.state == Order.State.REFUND and row.refund_reserved:
         return _("refunded in full") if row.refund_reserved >= row.amount_total else _("refunded in part")
+    return row.get_state_display()
+
+
+def where(row):
+    """Where a service order stands in one word: in use, being collected, paid, paid elsewhere or free …"""
+    if row.is_collecting:
+        return _("being collected")
+    if row.is_paid:
+        return _("paid") if row.total_amount else _("finished, free")
     return row.get_state_display()

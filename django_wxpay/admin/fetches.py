@@ -42,11 +42,14 @@ def _usable():
 
 
 class MerchantForm(forms.Form):
-    """Whose: the global merchants of the settings. Asks only what there is to choose."""
+    """Whose: a region's merchants of the settings. Asks only what there is to choose."""
+
+    region = "global"
+    nobody: Any = _("There is no global merchant in the settings.")
 
     def __init__(self, data=None, **options):
         super().__init__(data, **options)
-        self.merchants = {merchant.alias: merchant for merchant in _usable() if merchant.region == "global"}
+        self.merchants = {merchant.alias: merchant for merchant in _usable() if merchant.region == self.region}
         if len(self.merchants) > 1:
             choices = [(alias, f"{alias} ({merchant.mchid})") for alias, merchant in self.merchants.items()]
             self.fields["merchant"] = forms.ChoiceField(label=_("Merchant"), choices=choices)
@@ -65,7 +68,7 @@ class MerchantForm(forms.Form):
     def clean(self):
         asked = super().clean()
         if not self.merchants:
-            raise ValidationError(_("There is no global merchant in the settings."))
+            raise ValidationError(self.nobody)
         if len(self.merchants) == 1:
             asked["merchant"] = next(iter(self.merchants))
         merchant = self.merchants.get(asked.get("merchant"))

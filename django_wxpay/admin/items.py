@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from ..client import money
+from ..client.service_orders import ITEM_LENGTH
 
 CURRENCY = "CNY"
 
@@ -32,12 +33,17 @@ class ItemsField(forms.CharField):
 
 
 def _item(line: str) -> dict[str, Any]:
-    name, _space, amount = line.rpartition(" ")
     try:
-        if not name.strip():
+        name, amount = line.rsplit(maxsplit=1)  # at any blank: a Chinese one is as wide as a character
+        fen = money.minor_units(amount, CURRENCY)
+        if fen < 0:
             raise ValueError
-        return {"name": name.strip(), "amount": money.minor_units(amount, CURRENCY)}
     except ValueError:
         raise ValidationError(
             _("“%(line)s” is no item: write its name, a space, and its amount like 12.34."), params={"line": line}
         ) from None
+    if len(name) > ITEM_LENGTH:
+        raise ValidationError(
+            _("“%(name)s” is too long a name: at most %(most)s characters."), params={"name": name, "most": ITEM_LENGTH}
+        )
+    return {"name": name, "amount": fen}

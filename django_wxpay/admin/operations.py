@@ -23,7 +23,7 @@ from .filters import MerchantFilter
 from .filters import attention as attention_filter
 from .outcomes import Done
 
-OPENIDS = {"openid"}
+OPENIDS = {"openid", "sub_openid"}
 State = Operation.State
 
 

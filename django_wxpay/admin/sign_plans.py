@@ -7,7 +7,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
-from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -57,8 +56,15 @@ class CancelSignPlan(StaffAction):
         return problem
 
     def facts(self, row: SignPlan) -> list[tuple[Any, Any]]:
-        left = row.details.filter(state=SignPlanDetail.State.NOT_USED)
-        return [*_of_sign_plan(row), (_("Not used yet"), ", ".join(map(str, left)))]
+        by_state = {
+            state: ", ".join(str(detail) for detail in row.details.all() if detail.state == state)
+            for state in (SignPlanDetail.State.NOT_USED, SignPlanDetail.State.USING)
+        }
+        return [
+            *_of_sign_plan(row),
+            (_("Not used yet"), by_state[SignPlanDetail.State.NOT_USED]),
+            (_("In use, goes on"), by_state[SignPlanDetail.State.USING]),
+        ]
 
     def consequences(self, row: SignPlan) -> list[Any]:
         return [
@@ -197,8 +203,7 @@ class SignPlanAdmin(ObjectAdmin):
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        over = Count("details", filter=Q(details__state__in=OVER))
-        return super().get_queryset(request).annotate(services_over=over)
+        return super().get_queryset(request).prefetch_related("details")  # counted in SQL, all of the table would be
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         user_name = get_user_model().USERNAME_FIELD
@@ -252,8 +257,9 @@ class SignPlanAdmin(ObjectAdmin):
         return shortened(row)
 
     @admin.display(description=_("services over"))
-    def used(self, row: Any) -> str:
-        return f"{row.services_over}/{row.deduction_quantity}"
+    def used(self, row: SignPlan) -> str:
+        over = sum(detail.state in OVER for detail in row.details.all())
+        return f"{over}/{row.deduction_quantity}"
 
     @admin.display(description=_("openid"))
     def openid_masked(self, row: SignPlan) -> Any:

@@ -16,12 +16,14 @@ from ..models import (
     Operation,
     PlatformCertificate,
     Refund,
+    ServiceOrder,
     Transition,
 )
 from . import bills, refunds
 
 IN_DOUBT_FOR = timedelta(minutes=10)  # younger doubts are usually gone by themselves
 EXPIRING_WITHIN = timedelta(days=7)
+UNPAID_FOR = timedelta(days=3)  # most people have put money in by then
 
 
 def open_discrepancies() -> QuerySet[Discrepancy]:
@@ -40,6 +42,15 @@ def refunds_without_money() -> QuerySet[Refund]:
         action=Action.REFUND, state=Operation.State.PLANNED, error_code__in=refunds.LATER
     )
     return Refund.objects.filter(state=Refund.State.CREATED, pk__in=waiting.values("object_id"))
+
+
+def unpaid_service_orders() -> QuerySet[ServiceOrder]:
+    """Services that were completed days ago and still are not paid: the user has no money, or no card any more."""
+    late = timezone.now() - UNPAID_FOR
+    being_collected = ServiceOrder.objects.filter(
+        state=ServiceOrder.State.DOING, state_description=ServiceOrder.Description.MCH_COMPLETE
+    )
+    return being_collected.filter(created_at__lt=late, completed_at__lt=late)  # created_at: by its index
 
 
 def operations_in_doubt() -> QuerySet[Operation]:

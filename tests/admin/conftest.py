@@ -40,6 +40,14 @@ class Page:
         return found and found[1].strip()
 
     @property
+    def errors(self):
+        """{field: words}: what is wrong, and with which field of its form; "" is with none of them."""
+        rows = re.findall(r'form-row errors field-(\w+)">(.*?)</ul>', self.html, re.S)
+        found = {name: " ".join(re.sub("<[^>]+>", " ", row).split()) for name, row in rows}
+        above = re.search(r'wxpay-notice-error" role="alert"><p>(.*?)</p>', self.html)
+        return found | ({"": above[1]} if above else {})
+
+    @property
     def links(self):
         """The addresses behind the tools on top of the page."""
         tools = re.search(r'<ul class="object-tools">(.*?)</ul>', self.html, re.S)

@@ -6,10 +6,11 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
+from django_wxpay import conf
 from django_wxpay.client.errors import OutcomeUnknown
 from django_wxpay.exceptions import RefundWaits
 from django_wxpay.models import Operation, Order, Refund
-from django_wxpay.services import orders, refunds
+from django_wxpay.services import orders, refunds, sign_plans
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DEDUCT, REFUNDS = "/v3/global/papay/transactions", "/v3/global/refunds"
@@ -58,6 +59,25 @@ def test_who_ends_a_request_sees_what_it_is_about_how_much_it_is_and_what_is_nou
     page = agent.get("operation_end", Operation.objects.get(action="DEDUCT").pk)
     assert f"About order {order.number}" in page.text and "Amount HK$38.00" in page.text
     assert "Attempts 0 Last sent –" in page.text
+
+
+def test_who_ends_a_completion_sees_how_much_it_is(wxpay_sandbox, agent):
+    order = wxpay_sandbox.completed()
+    page = agent.get("operation_end", Operation.objects.get(action="COMPLETE").pk)
+    assert f"About service order {order.number}" in page.text and "Amount CN¥100.00" in page.text
+
+
+def test_no_openid_is_shown_with_what_was_sent_whosever_appid_it_is_under(wxpay_sandbox, agent):
+    plan = wxpay_sandbox.plan(merchant="mainland_partner")
+    openids = {"openid": "o-synthetic-0001-of-ours", "sub_openid": "o-synthetic-0002-of-theirs"}
+    config = conf.merchant("mainland_partner")
+    sign_plans.sign(plan, openid=openids["openid"], reference="one")
+    sign_plans.sign(plan, openid=openids["sub_openid"], openid_appid=config.sub_appid, reference="two")
+    signings = Operation.objects.filter(action="SIGN_PLAN")
+    assert {name for one in signings for name in one.fields if one.fields[name] in openids.values()} == set(openids)
+    for operation in signings:
+        page = agent.get("operation_change", operation.pk)
+        assert "o-s…" in page.text and not any(openid in page.html for openid in openids.values())
 
 
 def test_an_error_that_names_its_code_names_it_once(wxpay_sandbox, agent):

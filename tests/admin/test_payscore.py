@@ -3,11 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
-from django_wxpay.engine import operations
-from django_wxpay.models import Operation, Order, PayscorePlan, ServiceOrder, SignPlan
+from django_wxpay.engine import discrepancies, operations
+from django_wxpay.models import Discrepancy, Operation, Order, PayscorePlan, ServiceOrder, SignPlan
 from django_wxpay.sandbox.special import COLLECTION_AMOUNTS
 from django_wxpay.services import payscore, service_orders
 from django_wxpay.testing import make_service_order, make_sign_plan
@@ -19,20 +18,6 @@ MAY = [
     "create_plan", "stop_plan", "query_payscoreplan", "cancel_sign_plan", "query_signplan", "start_serviceorder",
     "complete_serviceorder", "cancel_serviceorder", "report_serviceorder_paid", "query_serviceorder", "refund_order",
 ]  # fmt: skip
-PLAN = {
-    "name": "Swim 3x",
-    "duration_days": "90",
-    "merchant": "mainland",
-    "details-TOTAL_FORMS": "3",
-    "details-INITIAL_FORMS": "0",
-    "details-0-name": "Lesson 1",
-    "details-0-original_price": "100.00",
-    "details-0-actual_price": "100",
-    "details-1-name": "Lesson 2",
-    "details-1-original_price": "100.00",
-    "details-1-actual_price": "0",
-    "details-1-discount_description": "free",
-}
 
 
 @pytest.fixture
@@ -52,58 +37,17 @@ def collecting(wxpay_sandbox):
     return make
 
 
-def create(agent, **changed):
-    """Fill in the page of a new plan and confirm what it shows."""
-    page = agent.get("payscoreplan_create")
-    shown = agent.post("payscoreplan_create", token=page.token, **PLAN | changed)
-    return shown, lambda: agent.post("payscoreplan_create", token=shown.token, **PLAN | changed)
-
-
 # Plans
 
 
-def test_a_plan_is_shown_with_its_sums_before_it_is_created(wxpay_sandbox, agent):
-    assert "Create a plan" in agent.get("payscoreplan_changelist").text
-    shown, confirm = create(agent)
-    assert shown.asks_to_confirm and "CN¥200.00" in shown.text and not PayscorePlan.objects.exists()
-    page = confirm()
-    assert "The plan is created: customers can sign it." in page.text
-    plan = PayscorePlan.objects.get()
-    assert (plan.state, plan.total_original_price, plan.total_actual_price) == ("NORMAL", 20000, 10000)
-    assert list(plan.details.values_list("actual_price", flat=True)) == [10000, 0]
-    assert LogEntry.objects.get().object_id == str(plan.pk)
-    confirm()
-    assert PayscorePlan.objects.count() == 1
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"details-1-actual_price": "101"}, "actual_price"),
-        ({"details-0-original_price": "1.234"}, "Write an amount"),
-        ({"details-0-name": ""}, "This field is required"),
-        ({"duration_days": "0"}, "greater than or equal to 1"),
-        ({"name": "x" * 21}, "at most 20 characters"),
-    ],
-)
-def test_a_plan_that_cannot_be_says_why_and_is_not_created(wxpay_sandbox, agent, changed, words):
-    shown, confirm = create(agent, **changed)
-    page = confirm() if shown.asks_to_confirm else shown
-    assert words in page.text
-    assert not PayscorePlan.objects.exists()
-
-
-def test_more_services_keep_what_was_filled_in(wxpay_sandbox, agent):
-    page = agent.get("payscoreplan_create")
-    more = agent.post("payscoreplan_create", token=page.token, more="1", **PLAN | {"details-1-name": ""})
-    assert 'name="details-5-name"' in more.html and 'value="Swim 3x"' in more.html
-    assert "This field is required" not in more.text
-
-
-def test_without_permission_nothing_is_created(wxpay_sandbox, viewer):
-    assert viewer.get("payscoreplan_create").status_code == 403
-    assert viewer.post("payscoreplan_create", **PLAN).status_code == 403
-    assert "Create a plan" not in viewer.get("payscoreplan_changelist").text
+def test_a_plan_leads_to_all_its_sign_plans_when_they_are_many(wxpay_sandbox, agent, monkeypatch):
+    monkeypatch.setattr("django_wxpay.admin.payscore.SHOWN", 1)
+    plan = make_sign_plan().plan
+    link = f"?plan__id__exact={plan.pk}"
+    assert link not in agent.get("payscoreplan_change", plan.pk).html
+    make_sign_plan(plan=plan)
+    assert link in agent.get("payscoreplan_change", plan.pk).html
+    assert agent.get("signplan_changelist", plan__id__exact=plan.pk).html.count("field-number_shown") == 2
 
 
 def test_a_plan_is_stopped_after_a_page_that_says_who_goes_on(wxpay_sandbox, agent):
@@ -143,11 +87,16 @@ def test_a_sign_plan_shows_each_of_its_services_and_hides_its_package(wxpay_sand
 def test_a_sign_plan_is_cancelled_with_a_reason(wxpay_sandbox, agent):
     signed = wxpay_sandbox.signed_plan()
     page = agent.get("signplan_cancel", signed.pk)
-    assert "Not used yet 1. Lesson 1, 2. Lesson 2, 3. Lesson 3" in page.text
+    assert "Not used yet 1. Lesson 1, 2. Lesson 2, 3. Lesson 3 In use, goes on –" in page.text
     assert "This field is required" in agent.confirm("signplan_cancel", signed.pk, reason="").text
     assert "The sign plan is cancelled." in agent.confirm("signplan_cancel", signed.pk, reason="moved").text
     signed.refresh_from_db()
     assert (signed.state, signed.cancel_reason) == ("SIGN_PLAN_CANCEL", "moved")
+
+
+def test_who_cancels_a_sign_plan_sees_what_is_lost_and_what_goes_on(wxpay_sandbox, agent):
+    page = agent.get("signplan_cancel", wxpay_sandbox.started().sign_plan_id)
+    assert "Not used yet 2. Lesson 2, 3. Lesson 3 In use, goes on 1. Lesson 1" in page.text
 
 
 @pytest.mark.scenario("S42")
@@ -196,28 +145,50 @@ def test_a_free_service_is_prefilled_as_free(wxpay_sandbox, agent):
 
 
 @pytest.mark.parametrize(
-    ("costs", "words"),
+    ("costs", "field", "words"),
     [
-        ({"payments": "Lesson"}, "is no item"),
-        ({"payments": "Lesson 1.234"}, "is no item"),
-        ({"payments": "Lesson 100.01"}, "more than the 10000"),
-        ({"payments": "Lesson 1", "discounts": "Off 2"}, "more than post_payments"),
+        ({"payments": "Lesson"}, "payments", "is no item"),
+        ({"payments": "Lesson 1.234"}, "payments", "is no item"),
+        ({"payments": "Lesson -1"}, "payments", "is no item"),
+        ({"payments": f"{'x' * 21} 1"}, "payments", "too long a name: at most 20 characters"),
+        ({"payments": "Lesson 100.01"}, "payments", "It comes to CN¥100.01: only CN¥100.00 were signed"),
+        ({"payments": "Lesson 1", "discounts": "Off 2"}, "discounts", "more than the items"),
+        ({"payments": "Lesson 9", "discounts": "Off 2\nOff 3"}, "discounts", "needs a name of its own"),
     ],
 )
-def test_a_bill_that_cannot_be_says_why(wxpay_sandbox, agent, costs, words):
+def test_a_bill_that_cannot_be_says_at_the_field_why(wxpay_sandbox, agent, costs, field, words):
     order = wxpay_sandbox.started()
     page = agent.confirm("serviceorder_complete", order.pk, **{"discounts": ""} | costs)
-    assert words in page.text
+    assert list(page.errors) == [field] and words in page.errors[field]
     order.refresh_from_db()
     assert order.is_running
+
+
+def test_a_wide_blank_parts_a_name_and_its_amount_too(wxpay_sandbox, agent):
+    shown = agent.fill("serviceorder_complete", wxpay_sandbox.started().pk, payments="第一课\u3000100", discounts="")
+    assert shown.button == "Collect CN¥100.00" and "第一课" in shown.text
+
+
+@pytest.mark.parametrize(("minutes", "words"), [(9, "in the future"), (-900, "before the start")])
+def test_the_end_of_a_service_is_neither_to_come_nor_before_its_start(wxpay_sandbox, agent, minutes, words):
+    order = wxpay_sandbox.started()
+    ended = timezone.localtime() + timedelta(minutes=minutes)
+    costs = {"payments": "Lesson 1 100", "discounts": "", "end_time": f"{ended:%Y-%m-%dT%H:%M}"}
+    page = agent.confirm("serviceorder_complete", order.pk, **costs)
+    assert words in page.errors["end_time"]
+    assert "Times are in UTC." in page.text
 
 
 def test_the_amount_is_lowered_with_a_reason(wxpay_sandbox, agent, collecting):
     order = collecting()
     page = agent.get("serviceorder_modify", order.pk)
     assert "Lesson 55500.02" in page.html
-    page = agent.confirm("serviceorder_modify", order.pk, payments="Lesson 80", discounts="", reason="half of it")
+    costs = {"payments": "Lesson 80", "discounts": "", "reason": "half of it"}
+    assert agent.fill("serviceorder_modify", order.pk, **costs).button == "Lower the amount to CN¥80.00"
+    page = agent.confirm("serviceorder_modify", order.pk, **costs)
     assert "The amount is lowered." in page.text
+    again = agent.fill("serviceorder_modify", order.pk, **costs)
+    assert again.errors == {"payments": "It comes to CN¥80.00: it must be less than the CN¥80.00 now."}
     order.refresh_from_db()
     assert order.total_amount == 8000
 
@@ -262,6 +233,46 @@ def test_what_was_collected_is_refunded_on_its_order_s_page(wxpay_sandbox, agent
     assert payment.refunds.get().state == "PROCESSING"
     assert agent.get("order_changelist").status_code == 200
     assert payment.transaction_id in agent.get("order_change", payment.pk).text
+
+
+def test_a_service_that_is_not_paid_for_days_needs_a_person(wxpay_sandbox, agent, collecting):
+    fresh, old = collecting(), collecting()
+    before = timezone.now() - timedelta(days=4)
+    ServiceOrder.objects.filter(pk=old.pk).update(created_at=before, completed_at=before)
+    in_use_for_days = make_service_order(created_at=before)
+    assert "1 Services not paid for days" in agent.get("dashboard").text
+    listed = agent.get("serviceorder_changelist", attention="unpaid").html
+    assert old.out_order_no in listed
+    assert fresh.out_order_no not in listed and in_use_for_days.out_order_no not in listed
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"), [("PAID_TWICE", "Refund one of the payments"), ("SIGNED_TWICE", "One of the two is kept")]
+)
+def test_a_discrepancy_leads_to_its_row_and_says_what_to_do(wxpay_sandbox, boss, kind, advice):
+    order = make_service_order()
+    row = {"PAID_TWICE": order, "SIGNED_TWICE": order.sign_plan}[kind]
+    discrepancies.record(kind, row, ours="1", theirs="2")
+    found = Discrepancy.objects.get()
+    model = row._meta.model_name
+    assert boss.url(f"{model}_change", row.pk) in boss.get("discrepancy_changelist").html
+    for page in (boss.get("discrepancy_change", found.pk), boss.get("discrepancy_resolve", found.pk)):
+        assert advice in page.text
+    assert found.get_kind_display().capitalize() in boss.get(f"{model}_change", row.pk).text  # in its timeline
+
+
+def test_what_was_just_reported_as_paid_is_not_collected_before_it_was_queried(wxpay_sandbox, agent, collecting):
+    order = collecting()
+    ServiceOrder.objects.filter(pk=order.pk).update(synced_at=timezone.now())
+    Operation.objects.create(
+        merchant=order.merchant, mchid=order.mchid, subject=order.subject, object_id=order.pk, action="REPORT_PAID",
+        state="DONE", finished_at=timezone.now(),
+    )  # fmt: skip
+    for name in ("collect", "modify", "report_paid"):
+        page = agent.get(f"serviceorder_{name}", order.pk)
+        assert "Query it first." in page.text and not page.token
+    service_orders.sync(order)
+    assert agent.get("serviceorder_collect", order.pk).token
 
 
 def test_lists_take_the_same_number_of_statements_however_long_they_are(wxpay_sandbox, agent):

@@ -40,7 +40,12 @@ LIST_ACTIONS = [
     ("discrepancy", "resolve", "resolve_discrepancy"),
     ("signplan", "cancel", "cancel_sign_plan"),
     ("serviceorder", "cancel", "cancel_serviceorder"),
+    ("payscoreplan", "query", "query_payscoreplan"),
+    ("signplan", "query", "query_signplan"),
+    ("serviceorder", "query", "query_serviceorder"),
 ]
+MODELS = ["contract", "order", "refund", "operation", "notification", "transition", "payscoreplan", "signplan",
+          "serviceorder"]  # fmt: skip
 
 
 @pytest.fixture
@@ -150,7 +155,7 @@ def test_strangers_are_sent_to_the_login(rows, client):
         assert answer.status_code == 302 and "/login/" in answer["Location"]
 
 
-@pytest.mark.parametrize("model", ["contract", "order", "refund", "operation", "notification", "transition"])
+@pytest.mark.parametrize("model", MODELS)
 def test_nobody_adds_changes_or_deletes_rows_by_hand(rows, boss, model):
     row = rows.get(model) or Operation.objects.create(
         merchant="default", mchid="1", subject="order", object_id=rows["order"].pk, action="REFUND"
