@@ -42,6 +42,7 @@ class StaffAction:
     tone = "plain"  # or "danger": money moves, or something ends for good
     confirms = False  # whether what was filled in is shown once more, and done under a button that names it
     continue_button: Any = _("Continue")  # of the form, when it is
+    leave_link: Any = _("Cancel")  # beside the button
 
     list_heading: Any = ""
     list_note: Any = _(

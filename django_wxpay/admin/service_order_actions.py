@@ -145,6 +145,7 @@ class CancelOrder(OrderAction):
     label = _("Cancel")
     heading = _("Cancel this service order?")
     button = _("Cancel the service order")
+    leave_link = _("Back")
     tone = "danger"
     form_class = list_form_class = ReasonForm
     list_heading = _("Cancel these service orders?")

@@ -40,6 +40,7 @@ class CancelSignPlan(StaffAction):
     label = _("Cancel")
     heading = _("Cancel this sign plan?")
     button = _("Cancel the sign plan")
+    leave_link = _("Back")
     tone = "danger"
     form_class = list_form_class = CancellationForm
     list_heading = _("Cancel these sign plans?")

@@ -94,6 +94,13 @@ def test_a_sign_plan_is_cancelled_with_a_reason(wxpay_sandbox, agent):
     assert (signed.state, signed.cancel_reason) == ("SIGN_PLAN_CANCEL", "moved")
 
 
+def test_of_two_words_on_a_page_only_one_cancels(wxpay_sandbox, agent):
+    order = wxpay_sandbox.started()
+    for name, row in (("signplan_cancel", order.sign_plan), ("serviceorder_cancel", order)):
+        asked = agent.get(name, row.pk).html.partition('class="submit-row"')[2]
+        assert asked.count(">Cancel") == 1 and ">Back<" in asked
+
+
 def test_who_cancels_a_sign_plan_sees_what_is_lost_and_what_goes_on(wxpay_sandbox, agent):
     page = agent.get("signplan_cancel", wxpay_sandbox.started().sign_plan_id)
     assert "Not used yet 2. Lesson 2, 3. Lesson 3 In use, goes on 1. Lesson 1" in page.text

@@ -7,6 +7,11 @@ from tests.e2e.test_story import SOON, log_in
 
 WIDTHS = (390, 1024, 1440)
 LANGUAGES = ("en", "zh-Hans")
+ASKING = {
+    "payscoreplan": ["stop"],
+    "signplan": ["start", "cancel"],
+    "serviceorder": ["complete", "modify", "report_paid", "cancel"],
+}  # pages that ask before something is done, or say why it cannot be
 
 
 @pytest.fixture
@@ -96,7 +101,8 @@ def test_staff_starts_completes_and_refunds_a_lesson_in_the_admin(page, desk, de
     expect(page.locator(".lessons li").nth(0)).to_contain_text("−CN¥30.00", timeout=SOON)
 
 
-def test_staff_creates_a_plan_with_its_services(desk, demo, picture):
+def test_staff_creates_a_plan_with_its_services_at_phone_width(desk, demo, picture):
+    desk.set_viewport_size({"width": 390, "height": 844})
     desk.goto(f"{demo.shop}/admin/django_wxpay/payscoreplan/")
     desk.get_by_role("link", name="Create a plan").click()
     desk.locator("[name=name]").fill("Two tastings")
@@ -108,6 +114,7 @@ def test_staff_creates_a_plan_with_its_services(desk, demo, picture):
     picture("course-9-plan", desk)
     desk.get_by_role("button", name="Continue").click()
     expect(desk.locator(".wxpay-services")).to_contain_text("CN¥88.00")
+    assert desk.evaluate("document.documentElement.scrollWidth") <= 390
     picture("course-9-plan-confirm", desk)
     desk.get_by_role("button", name="Create the plan").click()
     expect(desk.locator(".messagelist")).to_contain_text("The plan is created")
@@ -129,7 +136,8 @@ def test_every_page_fits_its_screen_in_both_languages(browser, demo, picture, la
             pages.append(f"admin/django_wxpay/{model}/")
             row = page.locator("#result_list tbody tr").first.locator("th a")
             if row.count():
-                pages.append(row.get_attribute("href").partition("?")[0].lstrip("/"))
+                shown = row.get_attribute("href").partition("?")[0].lstrip("/")
+                pages += [shown, *(shown.replace("/change/", f"/{name}/") for name in ASKING[model])]
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
             for address in pages:
