@@ -10,9 +10,9 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from ..client import money
-from ..client.service_orders import ITEM_LENGTH
 
 CURRENCY = "CNY"
+NAME_LENGTH = 20
 
 
 class ItemsField(forms.CharField):
@@ -42,8 +42,8 @@ def _item(line: str) -> dict[str, Any]:
         raise ValidationError(
             _("“%(line)s” is no item: write its name, a space, and its amount like 12.34."), params={"line": line}
         ) from None
-    if len(name) > ITEM_LENGTH:
+    if len(name) > NAME_LENGTH:
         raise ValidationError(
-            _("“%(name)s” is too long a name: at most %(most)s characters."), params={"name": name, "most": ITEM_LENGTH}
+            _("“%(name)s” is too long a name: at most %(most)s characters."), params={"name": name, "most": NAME_LENGTH}
         )
     return {"name": name, "amount": fen}

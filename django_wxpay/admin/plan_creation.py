@@ -15,7 +15,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..client.errors import InvalidField, WxPayError
-from ..client.payscore import NAME_LENGTH
 from ..models import Action, Operation, PayscorePlan
 from ..services import payscore
 from . import amounts, outcomes, tokens
@@ -38,10 +37,10 @@ FIELDS = {
 class DetailForm(forms.Form):
     """One service of a plan."""
 
-    name = forms.CharField(label=_("Name"), max_length=NAME_LENGTH)
+    name = forms.CharField(label=_("Name"), max_length=20)
     original_price = amounts.AmountField(label=_("Original price"), currency=CURRENCY, may_be_free=True)
     actual_price = amounts.AmountField(label=_("Price"), currency=CURRENCY, may_be_free=True)
-    discount_description = forms.CharField(label=_("Discount"), max_length=NAME_LENGTH, required=False)
+    discount_description = forms.CharField(label=_("Discount"), max_length=20, required=False)
 
 
 class DetailsForm(BaseFormSet):  # type: ignore[type-arg]
@@ -72,7 +71,7 @@ class PlanForm(MerchantForm):
     nobody = _("There is no mainland merchant in the settings.")
     sub_mchid_help = _("Whose plan it is. Empty: the sub-merchant of the settings.")
 
-    name = forms.CharField(label=_("Name"), max_length=NAME_LENGTH, help_text=_("Shown to the customer."))
+    name = forms.CharField(label=_("Name"), max_length=20, help_text=_("Shown to the customer."))
     duration_days = forms.IntegerField(
         label=_("Valid for (days)"), min_value=1, help_text=_("From the day on which a customer signs.")
     )

@@ -14,7 +14,6 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..client.service_orders import PLACE_LENGTH, REASON_LENGTH
 from ..models import ServiceOrder
 from ..services.service_orders import Item, items
 from . import amounts
@@ -46,7 +45,7 @@ class MomentField(forms.DateTimeField):
 class ReasonForm(forms.Form):
     reason = forms.CharField(
         label=_("Reason"),
-        max_length=REASON_LENGTH,
+        max_length=50,
         help_text=_("Goes to WeChat Pay; the customer may see it."),
         widget=forms.TextInput(attrs={"size": 50}),
     )
@@ -95,7 +94,7 @@ class CompletionForm(BillForm):
     end_time = MomentField(
         label=_("Ended at"), required=False, help_text=format_lazy("{} {}", _("Now when it is left empty."), IN_ZONE)
     )
-    end_location = forms.CharField(label=_("Ended in"), max_length=PLACE_LENGTH, required=False)
+    end_location = forms.CharField(label=_("Ended in"), max_length=50, required=False)
     goods_tag = forms.CharField(label=_("Coupon tag"), max_length=32, required=False)
     profit_sharing = forms.BooleanField(label=_("The payment will be split later"), required=False)
 

@@ -22,7 +22,6 @@ MOST_PAYMENTS, MOST_DISCOUNTS = 100, 30
 ATTACH_LENGTH = 256  # of the percent-encoded text
 PLACE_LENGTH = 50  # no page says; what others took
 REASON_LENGTH = 50
-ITEM_LENGTH = 20
 
 
 class ServiceOrders(Unseen):
@@ -203,7 +202,7 @@ def _items(name: str, given: Sequence[Mapping[str, Any]], most: int) -> list[dic
     for place, one in enumerate(given):
         where = f"{name}[{place}]"
         item: dict[str, Any] = {
-            "name": fields.text(f"{where}.name", one.get("name"), ITEM_LENGTH),
+            "name": fields.text(f"{where}.name", one.get("name"), 20),
             "amount": fields.whole(f"{where}.amount", one.get("amount"), 0),
         }
         if fields.text(f"{where}.description", one.get("description", ""), 30, required=False):
