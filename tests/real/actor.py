@@ -82,16 +82,49 @@ def terminate(contract):
     return {"state": contracts.terminate(Contract.objects.get(pk=contract)).state}
 
 
+def sign_plan(plan, reference):
+    from django_wxpay.models import PayscorePlan
+    from django_wxpay.services import sign_plans
+
+    made = sign_plans.sign(PayscorePlan.objects.get(pk=plan), openid="o-killed", reference=reference)
+    return {"number": made.number, "state": made.state}
+
+
+def start_service(sign_plan, reference):
+    from django_wxpay.models import SignPlan
+    from django_wxpay.services import service_orders
+
+    made = service_orders.start(SignPlan.objects.get(pk=sign_plan), reference=reference)
+    return {"number": made.number, "state": made.state}
+
+
+def on_service(order, does):
+    """complete, cancel or report_paid."""
+    from django.utils import timezone
+
+    from django_wxpay.models import ServiceOrder
+    from django_wxpay.services import service_orders
+
+    asked = {"cancel": {"reason": "rain"}, "report_paid": {"paid_time": timezone.now()}}.get(does, {})
+    return {"state": getattr(service_orders, does)(ServiceOrder.objects.get(pk=order), **asked).state}
+
+
+def poll_service_orders():
+    from django_wxpay.services import service_orders
+
+    return service_orders.poll()
+
+
 def send_due():
     from django_wxpay.engine import operations
 
     return operations.send_due()
 
 
-def receive(headers, body):
+def receive(headers, body, merchant="default"):
     from django_wxpay.services import notifications
 
-    return notifications.receive("default", headers, base64.b64decode(body)).state
+    return notifications.receive(merchant, headers, base64.b64decode(body)).state
 
 
 def deliver_due(diary, sleeps=0):
@@ -121,7 +154,8 @@ def write_into_database(transition):
 ACTIONS = {
     action.__name__: action
     for action in (
-        deduct, scan, advance_till, poll_orders, refund, download, sign, terminate, send_due, receive, deliver_due,
+        deduct, scan, advance_till, poll_orders, refund, download, sign, terminate, sign_plan, start_service,
+        on_service, poll_service_orders, send_due, receive, deliver_due,
     )
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from django_wxpay.engine import operations
 from django_wxpay.models import Action, Operation, Order, Transition
 from django_wxpay.services import orders
 from tests.real import weaken
-from tests.real.world import DEDUCT, PATIENCE_SECONDS, at_once, returned, time_passes, wait_until
+from tests.real.world import DEDUCT, PATIENCE_SECONDS, Trouble, at_once, returned, time_passes, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.real]
 
@@ -181,20 +181,6 @@ def test_opposite_when_nothing_is_written_down_before_a_killed_task_charges_twic
 # The database gives a transaction up after the call
 
 
-class Trouble:
-    """Fails the first `times` updates of orders on this connection as PostgreSQL and MariaDB do."""
-
-    def __init__(self, times):
-        self.left = times
-
-    def __call__(self, execute, sql, params, many, context):
-        if self.left and sql.startswith("UPDATE") and Order._meta.db_table in sql:
-            self.left -= 1
-            cause = Exception(1213, "Deadlock found when trying to get lock; try restarting transaction")
-            raise OperationalError(*cause.args) from cause
-        return execute(sql, params, many, context)
-
-
 class GivenUp:
     """Notes the errors with which the database gives up what this connection does."""
 
@@ -213,7 +199,7 @@ class GivenUp:
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_deadlock_after_the_call_records_again_and_calls_once(world, times):
     contract = world.signed_contract()
-    with connection.execute_wrapper(Trouble(times)):
+    with connection.execute_wrapper(Trouble(Order, times)):
         assert charge(contract, "March")().state == "SUCCESS"
     charged_once(world, contract)
     assert world.sandbox.calls("POST", DEDUCT, contract.contract_id) == 1
@@ -222,7 +208,7 @@ def test_a_deadlock_after_the_call_records_again_and_calls_once(world, times):
 @pytest.mark.scenario("S34")
 def test_deadlocks_without_end_after_the_call_leave_it_to_a_query(world):
     contract = world.signed_contract()
-    with connection.execute_wrapper(Trouble(1000)), pytest.raises(OperationalError):
+    with connection.execute_wrapper(Trouble(Order, 1000)), pytest.raises(OperationalError):
         charge(contract, "March")()
     assert charge(contract, "March")().state == "CREATED"
 

@@ -11,6 +11,7 @@ from django_wxpay.engine import holds, operations, polling, remote, transactions
 from django_wxpay.models import Operation, Order
 from django_wxpay.models.base import WireObjectQuerySet
 from django_wxpay.services import certificates
+from django_wxpay.services.service_orders import payments
 
 
 def _row_locks(put):
@@ -100,7 +101,13 @@ def _patience(put):
     put(remote, "slow_down", lambda *known: None)
 
 
+def _paid_twice(put):
+    """Who paid twice is told to a person: not any more."""
+    put(payments, "tell_if_paid_twice", lambda row: None)
+
+
 DEFENCES = {
+    "paid_twice": _paid_twice,
     "attempt": _attempt,
     "earlier_attempts": _earlier_attempts,
     "turns": _turns,

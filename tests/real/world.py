@@ -21,12 +21,14 @@ from typing import NamedTuple
 
 import requests
 from django.apps import apps
-from django.db import connection, connections, models
+from django.db import OperationalError, connection, connections, models
 from django.db.models import F
 
-from django_wxpay.services import contracts
+from django_wxpay.services import contracts, payscore, service_orders, sign_plans
 
 DEDUCT = "/v3/global/papay/transactions"
+SIGN_PLANS = "/v3/payscore/sign-plan/user-sign-plans"
+SERVICE_ORDERS = "/v3/payscore/serviceorder"
 REFUND = "/v3/global/refunds"
 PATIENCE_SECONDS = 30
 
@@ -82,6 +84,25 @@ def time_passes(seconds):
         moments = [field.name for field in model._meta.get_fields() if isinstance(field, models.DateTimeField)]
         if moments:
             model.objects.update(**{name: F(name) - gone for name in moments})
+
+
+class Trouble:
+    """Fails updates of a model on this connection as PostgreSQL and MariaDB do: `times`, once `skip` were let pass."""
+
+    def __init__(self, model, times, *, skip=0):
+        self._table = model._meta.db_table
+        self.left = times
+        self._skip = skip
+
+    def __call__(self, execute, sql, params, many, context):
+        if self.left and sql.startswith("UPDATE") and self._table in sql:
+            if self._skip:
+                self._skip -= 1
+                return execute(sql, params, many, context)
+            self.left -= 1
+            cause = Exception(1213, "Deadlock found when trying to get lock; try restarting transaction")
+            raise OperationalError(*cause.args) from cause
+        return execute(sql, params, many, context)
 
 
 class Letter(NamedTuple):
@@ -230,6 +251,17 @@ class RealSandbox:
     def state(self):
         return self._session.get(f"{self.url}/_sandbox/state?limit=300", timeout=PATIENCE_SECONDS).json()
 
+    def sign_plan(self, sign_plan):
+        """What WeChat Pay has of a sign plan; None when it has none."""
+        return self._one("sign_plans", "merchant_sign_plan_no", sign_plan.merchant_sign_plan_no)
+
+    def service_order(self, order):
+        """What WeChat Pay has of a service order; None when it has none."""
+        return self._one("service_orders", "out_order_no", order.out_order_no)
+
+    def _one(self, kind, name, number):
+        return next((one for one in self.state()[kind] if one[name] == number), None)
+
     def orders(self, contract):
         """What was charged, or tried, to a contract."""
         return [order for order in self.state()["orders"] if order.get("contract_id") == contract.contract_id]
@@ -284,6 +316,21 @@ class World:
         self.settings = self.settings | {"MERCHANTS": merchants}
         self._environment["WXPAY_OF_TEST"] = json.dumps(self.settings)
 
+    def add_mainland(self):
+        """Merchants of the mainland, `mainland` and `mainland_partner`, for processes that start from now on."""
+        known = json.loads((self.sandbox.folder / "merchant.json").read_text())
+        default = self.settings["MERCHANTS"]["default"]
+        common = {name: default[name] for name in ("SERIAL_NO", "PRIVATE_KEY", "APIV3_KEY", "HOST")}
+        common |= {"REGION": "mainland", "SERVICE_ID": known["service_id"]}
+        names = [f"{side}_{what}" for side in ("SP", "SUB") for what in ("MCHID", "APPID")]
+        partner = {name: known[f"mainland_{name.lower()}"] for name in names}
+        added = {
+            "mainland": {"MCHID": known["mainland_mchid"], "APPID": known["mainland_appid"]} | common,
+            "mainland_partner": partner | common | {"MODE": "partner"},
+        }
+        self.settings["MERCHANTS"].update(added)
+        self._environment["WXPAY_OF_TEST"] = json.dumps(self.settings)
+
     def name(self, word):
         """A new reference."""
         self._names += 1
@@ -297,14 +344,40 @@ class World:
         assert contract.state == "SIGNED"
         return contract
 
+    def plan(self, *prices, merchant="mainland"):
+        """A PayScore plan whose services cost so much."""
+        details = [payscore.Detail(f"Lesson {place}", price, price) for place, price in enumerate(prices, 1)]
+        name = self.name("course")
+        return payscore.create_plan(
+            name="Lessons", details=details, duration_days=90, reference=name, merchant=merchant
+        )
+
+    def signed_plan(self, *prices, merchant="mainland"):
+        """A plan that its user signed on the sandbox's phone; its notification will be a `letter`."""
+        sign_plan = sign_plans.sign(self.plan(*prices, merchant=merchant), openid=self.name("o-user"))
+        self.confirm(sign_plan)
+        sign_plan = sign_plans.sync(sign_plan)
+        assert sign_plan.state == "SIGNED"
+        return sign_plan
+
+    def confirm(self, sign_plan):
+        """Its user signs on the phone."""
+        self.sandbox.tell(f"sign-plans/{sign_plan.merchant_sign_plan_no}/confirm")
+
+    def started(self, sign_plan):
+        """The next service of a signed plan, in use."""
+        order = service_orders.start(sign_plan, reference=self.name("lesson"))
+        assert order.is_running
+        return order
+
     def letter(self, event_type):
         """The next notification of that type, as it came from WeChat Pay."""
         return self._postbox.next(self._address, event_type)
 
-    def shop(self, *, without=()):
-        """A shop's web server; returns it with `url`, the address of its notifications."""
+    def shop(self, *, merchant="default", without=()):
+        """A shop's web server; returns it with `url`, the address of its notifications for a merchant."""
         shop = self._start("tests.real.shop", *without, ready=True)
-        shop.url = f"http://127.0.0.1:{shop.said}/wxpay/notify/default/"
+        shop.url = f"http://127.0.0.1:{shop.said}/wxpay/notify/{merchant}/"
         return shop
 
     def actor(self, action, *, without=(), dies="", **arguments):
