@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.test import Client
 
-from django_wxpay import signals
+from django_wxpay import conf, signals
 from django_wxpay.sandbox.engine import protocol
 from django_wxpay.services import notifications
 
@@ -83,10 +83,10 @@ def catch(sandbox):
 
 def write(sandbox, event_type, payload, *, alias="default", original_type="transaction"):
     """A genuine message with that content, about nothing that the emulator knows."""
-    merchant = sandbox.wechat.merchant
-    mchid = merchant["sp_mchid" if alias == "institution" else "mchid"]
     url = f"https://shop.example/wxpay/notify/{alias}/"
-    sandbox.wechat.notifications.tell(mchid, event_type, url, payload, original_type=original_type, about="a test")
+    sandbox.wechat.notifications.tell(
+        conf.merchant(alias).mchid, event_type, url, payload, original_type=original_type, about="a test"
+    )
     return catch(sandbox)[-1]
 
 

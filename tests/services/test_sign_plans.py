@@ -126,6 +126,7 @@ def test_a_lost_answer_leaves_one_sign_plan_which_is_renewed_for_want_of_its_pac
 # Notices
 
 
+@pytest.mark.scenario("S68")
 def test_a_notice_makes_its_row_due_and_the_query_decides(wxpay_sandbox, unsigned):
     wxpay_sandbox.delivers = False
     wxpay_sandbox.wechat.sign_plans.confirm(unsigned.number)
@@ -138,6 +139,7 @@ def test_a_notice_makes_its_row_due_and_the_query_decides(wxpay_sandbox, unsigne
     assert unsigned.synced_at is not None and unsigned.next_poll_at > timezone.now()
 
 
+@pytest.mark.scenario("S68")
 @pytest.mark.parametrize(
     ("event_type", "told"),
     [
@@ -155,6 +157,7 @@ def test_a_notice_that_contradicts_itself_changes_nothing_by_itself(wxpay_sandbo
     assert not Discrepancy.objects.exists()
 
 
+@pytest.mark.scenario("S68")
 def test_revoking_the_service_cancels_whatever_the_notice_says_of_the_state(wxpay_sandbox):
     signed = wxpay_sandbox.signed_plan()
     with hearing("sign_plan_cancelled") as heard:
@@ -165,6 +168,7 @@ def test_revoking_the_service_cancels_whatever_the_notice_says_of_the_state(wxpa
     assert sign_plans.sync(cancelled).state == "SIGN_PLAN_CANCEL"
 
 
+@pytest.mark.scenario("S05")
 def test_an_older_signature_does_not_bring_a_cancelled_plan_back(wxpay_sandbox):
     opened = sign_plans.sign(wxpay_sandbox.plan(), openid="o-one")
     wxpay_sandbox.delivers = False
@@ -180,6 +184,7 @@ def test_an_older_signature_does_not_bring_a_cancelled_plan_back(wxpay_sandbox):
     assert not Discrepancy.objects.exists()
 
 
+@pytest.mark.scenario("S68")
 def test_empty_texts_and_zeros_are_absent(wxpay_sandbox):
     signed = sign_plans.sync(wxpay_sandbox.signed_plan())
     assert signed.cancel_sign_time is None and signed.cancel_reason == ""
