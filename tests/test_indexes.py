@@ -41,7 +41,18 @@ from django_wxpay.models import (
     SignPlanDetail,
     Transition,
 )
-from django_wxpay.services import attention, bills, contracts, orders, refunds, settlements, sign_plans
+from django_wxpay.sandbox.special import COLLECTION_AMOUNTS
+from django_wxpay.services import (
+    attention,
+    bills,
+    contracts,
+    orders,
+    payscore,
+    refunds,
+    service_orders,
+    settlements,
+    sign_plans,
+)
 from django_wxpay.testing import (
     make_contract,
     make_order,
@@ -323,6 +334,48 @@ def test_what_is_asked_of_one_row_reads_what_is_its_own(at_work, boss):
         ("sync an order", sync("order", order.out_trade_no)),
         ("sync a contract", sync("contract", contract.out_contract_code)),
     ) == {}  # fmt: skip
+
+
+def test_what_is_asked_of_one_course_reads_what_is_its_own(at_work, long_history, boss):
+    sandbox, never_paid = long_history, COLLECTION_AMOUNTS + 2
+    details = [payscore.Detail(f"Lesson {place}", never_paid, never_paid) for place in range(4)]
+    signed = sandbox.signed_plan(sandbox.plan(details=details), user=boss.user)
+    unsigned = sign_plans.sign(signed.plan, openid="o-other", reference="course")
+    SignPlan.objects.filter(pk=unsigned.pk).update(package_expires=timezone.now() - timedelta(hours=1))
+    customer = APIClient()
+    customer.force_authenticate(boss.user)
+
+    def listed(name):
+        return lambda: customer.get(f"/wxpay/{name}/").json()["results"][0]["merchant_sign_plan_no"]
+
+    def lesson(name):
+        return service_orders.start(signed, reference=name)
+
+    def over(what):
+        return lambda: what(service_orders.complete(lesson(what.__name__)))
+
+    def paid_on_the_phone(order):
+        refunds.plan_refund(sandbox.pay_service(order).orders.get(), amount=1, reference="one", reason="")
+
+    def reported(order):
+        service_orders.sync(service_orders.report_paid(order, paid_time=timezone.now()))
+
+    def lowered(order):
+        service_orders.modify(service_orders.collect(order), payments=[service_orders.Item("Less", 1)], reason="rain")
+        sandbox.pay_service(order)
+
+    assert served(
+        ("a customer's sign plans", listed("sign-plans")),
+        ("signed again", lambda: sign_plans.sign(signed.plan, openid="o-other", reference="course")),
+        ("renewed", lambda: sandbox.sign_plan(sign_plans.renew(unsigned))),
+        ("paid", over(paid_on_the_phone)),
+        ("reported", over(reported)),
+        ("lowered", over(lowered)),
+        ("cancelled", lambda: service_orders.cancel(lesson("last"), reason="rain")),
+        ("a customer's service orders", listed("service-orders")),
+        ("plan cancelled", lambda: sign_plans.sync(signed)),
+    ) == {}  # fmt: skip
+    assert sorted(signed.service_orders.values_list("state", flat=True)) == ["DONE", "DONE", "DONE", "REVOKED"]
 
 
 # The books
