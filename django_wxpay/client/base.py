@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 1024 * 1024
 USER_AGENT = f"django-wxpay/{__version__} (Python {platform.python_version()})"
-_OPENID_IN_PATH = re.compile(r"(?<=/openid/)[^/]+")
+JSON_TYPE = "application/json"
+# An openid is the last part of the path, but for numbers of ours below the same root.
+_OPENID_IN_PATH = re.compile(r"(?<=/openid/)[^/]+|(?<=/individual-contracts/)(?!out-contract-code/|pre-entrust)[^/]+")
 
 
 def serialise(body: Mapping[str, Any] | None) -> bytes:
@@ -123,12 +125,7 @@ class BaseClient:
 
         def call() -> Answer:
             raw = self.exchange(method, target, content, wechatpay_serial=wechatpay_serial)
-            if 200 <= raw.status < 300:
-                return self._proven(raw)
-            refusal = self.refusal(raw, absent=absent, business=business, private=private)
-            if isinstance(refusal, APIError) and refusal.verified and refusal.means(*also):
-                return decode(raw)
-            raise refusal
+            return self._believed(raw, also=also, absent=absent, business=business, private=private)
 
         try:
             return call()
@@ -137,18 +134,43 @@ class BaseClient:
                 raise
         return call()
 
-    def _proven(self, raw: RawAnswer) -> Answer:
-        prove(raw, self.keys.find, self.clock())
-        return decode(raw)
+    @unseen
+    def upload(self, path: str, *, meta: bytes, content: bytes, content_type: str) -> Answer:
+        """Post a file and return the verified answer. content: the whole body; meta: the part of it that is signed.
+
+        Raises as `request`, for a call that is never made a second time.
+        """
+        return self._believed(self.exchange("POST", path, content, signs=meta, content_type=content_type))
+
+    def _believed(self, raw: RawAnswer, *, also: tuple[str, ...] = (), **told: Any) -> Answer:
+        """Return an answer that is proven, or raise what it means; `told` goes to `refusal`."""
+        if 200 <= raw.status < 300:
+            prove(raw, self.keys.find, self.clock())
+            return decode(raw)
+        refusal = self.refusal(raw, **told)
+        if isinstance(refusal, APIError) and refusal.verified and refusal.means(*also):
+            return decode(raw)
+        raise refusal
 
     def exchange(
-        self, method: str, target: str, content: bytes = b"", *, wechatpay_serial: str = "", accept: str = ""
+        self,
+        method: str,
+        target: str,
+        content: bytes = b"",
+        *,
+        wechatpay_serial: str = "",
+        accept: str = "",
+        content_type: str = JSON_TYPE,
+        signs: bytes | None = None,
     ) -> RawAnswer:
-        """Sign and send one request; return its answer with nothing in it verified."""
+        """Sign and send one request; return its answer with nothing in it verified. `open` says what each is."""
         started = time.monotonic()
         outcome, request_id = "", ""
         try:
-            response = self.open(method, target, content, wechatpay_serial=wechatpay_serial, accept=accept)
+            response = self.open(
+                method, target, content, wechatpay_serial=wechatpay_serial, accept=accept, content_type=content_type,
+                signs=signs,
+            )  # fmt: skip
             outcome, request_id = str(response.status_code), response.headers.get("Request-ID", "")
             body = self.transport.read(response, limit=MAX_ANSWER_BYTES)
             return RawAnswer(response.status_code, response.headers, body)
@@ -167,16 +189,21 @@ class BaseClient:
         wechatpay_serial: str = "",
         accept: str = "",
         encoding: str = "",
+        content_type: str = JSON_TYPE,
+        signs: bytes | None = None,
         seconds: float | None = None,
     ) -> requests.Response:
-        """Sign and send one request; return the answer with its body unread, to be read within ``seconds``."""
+        """Sign and send one request; return the answer with its body unread, to be read within ``seconds``.
+
+        signs: the bytes that are signed instead of the whole body.
+        """
         headers = dict(self._headers)
         if serial := wechatpay_serial or self.keys.preferred_serial():
             headers["Wechatpay-Serial"] = serial
         if method != "GET":
             headers["Content-Length"] = str(len(content))
         if content:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         if accept:
             headers["Accept"] = accept
         if encoding:
@@ -193,13 +220,15 @@ class BaseClient:
                 raise RequestNotSent(f"The request could not be built ({type(error).__name__}).") from error
             prepared.body = content or None
             # requests has normalised the address: what it will send is signed, not what we handed in.
-            prepared.headers["Authorization"] = self.authorization(method, prepared.path_url, content)
+            prepared.headers["Authorization"] = self.authorization(
+                method, prepared.path_url, content if signs is None else signs
+            )
             return prepared
 
         return self.transport.send(prepare, seconds=seconds, seconds_to_send=lambda: self._send_by - self.clock())
 
     def authorization(self, method: str, target: str, content: bytes) -> str:
-        """Return the ``Authorization`` header for a request: method, path with query as sent, body bytes."""
+        """Return the ``Authorization`` header for a request: method, path with query as sent, the bytes it signs."""
         identity = self.identity
         timestamp, nonce = int(self.clock()), secrets.token_hex(16)
         message = f"{method}\n{target}\n{timestamp}\n{nonce}\n".encode() + content + b"\n"
@@ -231,15 +260,24 @@ class BaseClient:
 
     @unseen
     def encrypt_field(self, text: str) -> tuple[str, str]:
-        """Return serial and base64 of a sensitive field; give the serial to `request`.
+        """Return serial and base64 of one sensitive field, as `encrypt_fields` does of several."""
+        serial, sealed = self.encrypt_fields(text=text)
+        return serial, sealed["text"]
 
-        Raises RequestNotSent when no key of WeChat Pay is known, InvalidField when the text is too long.
+    @unseen
+    def encrypt_fields(self, **texts: str) -> tuple[str, dict[str, str]]:
+        """Return the serial of one key, and the base64 of each sensitive field under it; give the serial to `request`.
+
+        Raises RequestNotSent when no key of WeChat Pay is known, InvalidField when a text is too long.
         """
         serial, key = self.keys.encryption_key()
-        try:
-            return serial, crypto.encrypt_field(key, text)
-        except ValueError:
-            raise InvalidField("The text is too long to encrypt (214 bytes at most).", field="text") from None
+        sealed = {}
+        for name, text in texts.items():
+            try:
+                sealed[name] = crypto.encrypt_field(key, text)
+            except ValueError:
+                raise InvalidField(f"{name} is too long to encrypt (214 bytes at most).", field=name) from None
+        return serial, sealed
 
     @unseen
     def decrypt_field(self, ciphertext: str) -> str:

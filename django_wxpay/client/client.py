@@ -9,10 +9,14 @@ from functools import cached_property
 from .base import BaseClient
 from .bills import Bills
 from .certificates import Certificates
+from .combine_orders import CombineOrders
 from .contracts import Contracts
 from .domestic_refunds import DomesticRefunds
+from .ecommerce_refunds import EcommerceRefunds
+from .media import Media
 from .notifications import Notifications
 from .orders import Orders
+from .payees import Payees
 from .payscore import Payscore
 from .refunds import Refunds
 from .service_orders import ServiceOrders
@@ -47,6 +51,11 @@ class Client(BaseClient):
         return Certificates(self)
 
     @cached_property
+    def combine_orders(self) -> CombineOrders:
+        """One payment for several payees."""
+        return CombineOrders(self)
+
+    @cached_property
     def contracts(self) -> Contracts:
         """Auto-debit contracts."""
         return Contracts(self)
@@ -57,6 +66,16 @@ class Client(BaseClient):
         return DomesticRefunds(self)
 
     @cached_property
+    def ecommerce_refunds(self) -> EcommerceRefunds:
+        """Refunds of what individual payees got."""
+        return EcommerceRefunds(self)
+
+    @cached_property
+    def media(self) -> Media:
+        """Pictures."""
+        return Media(self)
+
+    @cached_property
     def notifications(self) -> Notifications:
         """Messages received."""
         return Notifications(self)
@@ -65,6 +84,11 @@ class Client(BaseClient):
     def orders(self) -> Orders:
         """Payments."""
         return Orders(self)
+
+    @cached_property
+    def payees(self) -> Payees:
+        """Persons that payments may go to."""
+        return Payees(self)
 
     @cached_property
     def payscore(self) -> Payscore:

@@ -20,6 +20,8 @@ NO_REFUND = ("REFUND_NOT_EXISTS", "RESOURCE_NOT_EXISTS")
 NO_SERVICE_ORDER = ("ORDER_NOT_EXIST", "RESOURCE_NOT_EXISTS")
 # No page names the code of a plan or a sign plan that is not there.
 NO_PLAN = NO_SIGN_PLAN = ("RESOURCE_NOT_EXISTS", "ORDER_NOT_EXIST")
+# No page says what is answered about a person who never signed.
+NO_PAYEE = ("RESOURCE_NOT_EXISTS", "CONTRACT_NOT_EXIST")
 NO_STATEMENT = ("NO_STATEMENT_EXIST",)
 NO_SETTLEMENT = ("RESOURCE_NOT_EXISTS",)
 

@@ -36,8 +36,8 @@ SIGNED = {
 PARTNER = {"sub_mchid": "1900000109", "sub_appid": "wx2222222222222222"}
 
 
-def mainland(*replies, mode="direct"):
-    return make_client(*replies, identity=make_identity(mode=mode, region="mainland"))
+def mainland(*replies, mode="direct", **options):
+    return make_client(*replies, identity=make_identity(mode=mode, region="mainland"), **options)
 
 
 def test_a_plan_of_a_direct_merchant_is_sent_as_the_manual_shows():
