@@ -12,7 +12,7 @@ from ..client.errors import WxPayError
 from ..models import SUBJECTS, Notification
 from ..services import attention, notifications
 from .actions import DONE_AT_ONCE, StaffAction, StaffActionsAdmin
-from .base import NOTHING, badge, change_url, shortened, subject_label
+from .base import NOTHING, NUMBERS, badge, change_url, shortened, subject_label
 from .filters import MerchantFilter, SubjectFilter
 from .filters import attention as attention_filter
 from .outcomes import Done
@@ -112,8 +112,7 @@ class NotificationAdmin(StaffActionsAdmin):
         model = SUBJECTS.get(row.subject)
         if model is None or not row.number:
             return row.number or NOTHING
-        fields = {"contract": "out_contract_code", "order": "out_trade_no", "refund": "out_refund_no"}
-        known = model.objects.filter(mchid=row.mchid, **{fields[row.subject]: row.number}).first()
+        known = model.objects.filter(mchid=row.mchid, **{NUMBERS[row.subject][0]: row.number}).first()
         text = f"{model._meta.verbose_name} {row.number}"
         url = known and change_url(model, known.pk, self.admin_site)
         return format_html('<a href="{}">{}</a>', url, text) if url else text

@@ -7,8 +7,10 @@ import pytest
 from django.utils import timezone
 
 from django_wxpay import conf, signals
-from django_wxpay.engine import discrepancies, remote, transitions
+from django_wxpay.admin.base import NUMBERS
+from django_wxpay.engine import discrepancies, registry, remote, transitions
 from django_wxpay.models import (
+    SUBJECTS,
     Discrepancy,
     MerchantState,
     Notification,
@@ -102,6 +104,32 @@ def test_news_of_an_unknown_kind_is_shown_and_can_be_tried_by_hand(wxpay_sandbox
     assert "TRANSACTION.PAY_BACK" in listed and "COUPON.USE" not in listed
     page = agent.confirm("notification_retry", news.pk)
     assert "This version does not know its kind." in page.text
+
+
+@pytest.mark.parametrize("merchant", ["mainland", "mainland_partner"])
+def test_whatever_a_message_is_about_its_page_and_the_lists_show_it_with_a_link(wxpay_sandbox, staff, merchant):
+    contract = wxpay_sandbox.signed_contract()
+    wxpay_sandbox.refund(wxpay_sandbox.paid_order(contract), 100)
+    wxpay_sandbox.terminate(contract)
+    course = wxpay_sandbox.signed_plan(wxpay_sandbox.plan(merchant=merchant))
+    wxpay_sandbox.refund(wxpay_sandbox.completed(course).orders.get(), 100)
+    wxpay_sandbox.cancel_plan(course)
+    wxpay_sandbox.advance(10)
+    kinds = set(registry.event_types()) - {"PAYSCORE.USER_CONFIRM", "REFUND.ABNORMAL", "REFUND.CLOSED"}
+    known = Notification.objects.order_by("pk")
+    assert kinds <= set(known.values_list("event_type", flat=True))
+
+    agent = staff(*(f"view_{model._meta.model_name}" for model in (Notification, Transition, *SUBJECTS.values())))
+    listed = agent.get("notification_changelist").text
+    for notification in known:
+        page = agent.get("notification_change", notification.pk).html
+        row = SUBJECTS[notification.subject].objects.get(**{NUMBERS[notification.subject][0]: notification.number})
+        link = f"/{row._meta.model_name}/{row.pk}/change/"
+        assert link in page, notification.event_type
+        assert notification.event_type in listed
+    assert {one.subject for one in known} == {"contract", "order", "refund", "sign_plan", "service_order"}
+    moved = agent.get("transition_changelist").text
+    assert all(str(SUBJECTS[name]._meta.verbose_name) in moved for name in ("sign_plan", "service_order"))
 
 
 # Deliveries

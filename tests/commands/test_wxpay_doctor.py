@@ -23,7 +23,10 @@ from django.core.management import CommandError, call_command
 from django_wxpay import tasks
 from django_wxpay.beat import BEAT_SCHEDULE
 from django_wxpay.checks import surroundings
+from django_wxpay.engine import registry
+from django_wxpay.management.commands import wxpay_sync
 from django_wxpay.models import Contract, Notification, PlatformCertificate
+from django_wxpay.services import service_orders
 from django_wxpay.services.doctor import project
 from tests.celery_app import app as celery_app
 
@@ -459,6 +462,34 @@ def test_sync_asks_about_one_row(wechat):
 
     assert Contract.objects.get(pk=contract.pk).state == "SIGNED"
     assert "was PENDING, is SIGNED" in out.getvalue() and "is SUCCESS, as before" in out.getvalue()
+
+
+@pytest.mark.parametrize("merchant", ["mainland", "mainland_partner"])
+def test_sync_asks_about_what_a_course_is_made_of(wechat, merchant):
+    plan = wechat.plan(merchant=merchant)
+    running = wechat.started(wechat.signed_plan(plan))
+    wechat.delivers = False
+    service_orders.complete(running)
+    wechat.wechat.sign_plans.cancel_by_user(running.sign_plan.number)
+    out = StringIO()
+
+    call_command("wxpay_sync", "payscore_plan", plan.merchant_plan_no, stdout=out)
+    call_command("wxpay_sync", "sign_plan", running.sign_plan.merchant_sign_plan_no, stdout=out)
+    call_command("wxpay_sync", "service_order", running.out_order_no, stdout=out)
+    collected = running.orders.get()
+    call_command("wxpay_sync", "order", collected.transaction_id, stdout=out)
+
+    said = [line.partition(") ")[2] for line in out.getvalue().splitlines()]
+    assert said == [
+        "is NORMAL, as before",
+        "was SIGNED, is SIGN_PLAN_CANCEL",
+        "was DOING, is DONE",
+        "is SUCCESS, as before",
+    ]
+
+
+def test_each_kind_of_row_that_wechat_pay_is_asked_about_can_be_synced():
+    assert set(wxpay_sync.SUBJECTS) == set(registry.SUBJECT)
 
 
 def test_sync_of_what_is_not_there_or_not_to_be_reached(wechat):
