@@ -54,7 +54,7 @@ class WhileCollecting(OrderAction):
         return "" if row.is_collecting else NOT_COLLECTING
 
     def why_not_now(self, row: ServiceOrder) -> Any:
-        return self.why_not(row) or (REPORTED if _was_just_reported(row) else "")
+        return self.why_not(row) or (REPORTED if service_orders.was_just_reported(row) else "")
 
 
 class WithBill(OrderAction):
@@ -227,9 +227,3 @@ class QueryServiceOrder(Query):
 
 COMPLETE, MODIFY, CANCEL, REPORT_PAID, COLLECT = Complete(), Modify(), CancelOrder(), ReportPaid(), Collect()
 QUERY = QueryServiceOrder()
-
-
-def _was_just_reported(row: ServiceOrder) -> bool:
-    """Whether WeChat Pay took a report of a payment elsewhere, and has not been asked since what became of it."""
-    reports = Operation.objects.of(row).filter(action=Action.REPORT_PAID, state=Operation.State.DONE)
-    return reports.filter(finished_at__gt=row.synced_at or row.created_at).exists()

@@ -352,6 +352,20 @@ def test_a_report_that_wins_leaves_nothing_to_collect(wxpay_sandbox, costing):
     assert order.is_paid and not Order.objects.exists() and not Discrepancy.objects.exists()
 
 
+def test_what_was_just_reported_as_paid_is_left_alone_until_a_query_tells(wxpay_sandbox, costing, merchant):
+    order = service_orders.report_paid(service_orders.complete(costing(NEVER, merchant)), paid_time=timezone.now())
+    assert order.is_collecting  # the answer tells of no collection, a partner's of nothing
+    for ask in (
+        lambda: service_orders.collect(order),
+        lambda: service_orders.modify(order, payments=[Item("Less", 1)], reason="rain"),
+        lambda: service_orders.report_paid(order, paid_time=timezone.now()),
+    ):
+        with pytest.raises(NotAllowedNow, match="not been queried since"):
+            ask()
+    assert not asked(wxpay_sandbox, "pay") and not asked(wxpay_sandbox, "modify")
+    assert service_orders.sync(order).is_paid
+
+
 def test_while_it_is_collected_a_cancellation_may_work_or_not(wxpay_sandbox, costing, merchant):
     order = service_orders.complete(costing(NEVER, merchant))
     assert service_orders.cancel(order, reason="a mistake").state == "REVOKED"

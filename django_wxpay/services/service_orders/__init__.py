@@ -6,7 +6,7 @@ from .completions import complete, plan_completion
 from .facts import apply_service_order, sync
 from .items import Item
 from .modifications import modify, plan_modification
-from .paid_reports import plan_paid_report, report_paid
+from .paid_reports import plan_paid_report, report_paid, was_just_reported
 from .polls import poll, status
 from .starting import plan_start, start
 
@@ -28,4 +28,5 @@ __all__ = [
     "start",
     "status",
     "sync",
+    "was_just_reported",
 ]

@@ -27,7 +27,8 @@ def plan_paid_report(
 
     paid_time: aware, not in the future. reference: a form's token; the same again plans nothing. Returns the
     `ServiceOrder`. Joins the caller's transaction; nothing is sent here. Raises InvalidField, NotAllowedNow (it is not
-    being collected), OperationPending. Should a deduction win the race, the user has paid twice: a discrepancy tells.
+    being collected, or was just reported), OperationPending. Should a deduction win the race, the user has paid twice:
+    a discrepancy tells.
     """
     paid_time = times.past("paid_time", paid_time)
     with transactions.atomic():
@@ -63,6 +64,17 @@ def refuse_unless_collecting(row: ServiceOrder, what: str) -> None:
             f"Service order {row.number} is {row.state} {row.state_description}: only one that is being collected can "
             f"be {what}. Nothing was sent."
         )
+    if was_just_reported(row):
+        raise NotAllowedNow(
+            f"Service order {row.number} was reported as paid elsewhere, and has not been queried since: it cannot be "
+            f"{what} now. Nothing was sent."
+        )
+
+
+def was_just_reported(order: ServiceOrder) -> bool:
+    """Whether WeChat Pay took a report of a payment elsewhere, and has not been asked since what became of it."""
+    reports = Operation.objects.of(order).filter(action=Action.REPORT_PAID, state=Operation.State.DONE)
+    return reports.filter(finished_at__gt=order.synced_at or order.created_at).exists()
 
 
 @registry.command
