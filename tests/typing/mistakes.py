@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from django_wxpay import signals
-from django_wxpay.checkout import Checkout, ContractOffer
-from django_wxpay.models import Contract, Order, Refund, Transition
-from django_wxpay.services import contracts, orders, refunds
+from django_wxpay.checkout import Checkout, ContractOffer, SignPlanOffer
+from django_wxpay.models import Contract, Order, PayscorePlan, Refund, ServiceOrder, SignPlan, Transition
+from django_wxpay.services import contracts, orders, payscore, refunds, service_orders, sign_plans
 from django_wxpay.testing import WxpaySandbox
 
 
@@ -43,6 +43,22 @@ def one_kind_of_row_for_another(order: Order, refund: Refund, contract: Contract
     contracts.terminate(order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     refunds.sync(order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     sandbox.refund(contract, 1000)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def courses(plan: PayscorePlan, sign_plan: SignPlan, lesson: ServiceOrder) -> None:
+    payscore.Detail("Lesson", "100.00", 10000)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    payscore.create_plan(name="Swim", details=[], reference="swim-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    sign_plans.sign(plan, user=None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    sign_plans.sign(sign_plan, openid="o-one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    service_orders.start(sign_plan)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    service_orders.start(plan, reference="lesson-1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    service_orders.complete(lesson, payments=9000)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    service_orders.complete(lesson, total_amount=9000)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    service_orders.cancel(lesson)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    service_orders.report_paid(lesson, paid_time="20260303120105")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    sign_plan.launch_params("fridge")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    SignPlanOffer(plan=plan)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(lesson.total_amount + 1)  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand, reportUnknownArgumentType]
 
 
 def what_may_be_none(contract: Contract, order: Order) -> None:
