@@ -157,6 +157,8 @@ class SignPlans:
             raise Refused(404, "RESOURCE_NOT_EXISTS", "the sign plan does not exist")
         if row["sign_state"] != SIGNED:
             raise Refused(400, "INVALID_REQUEST", f"the sign plan is {row['sign_state']}", reason=STATE_ILLEGAL)
+        if plan_detail_no > len(row["details"]):
+            raise Refused(400, "PARAM_ERROR", "plan_detail_no is none of this sign plan")
         for detail in row["details"]:
             if detail["plan_detail_no"] == plan_detail_no:
                 if detail["plan_detail_state"] != NOT_USED:
@@ -168,7 +170,7 @@ class SignPlans:
                 raise Refused(
                     400, "INVALID_REQUEST", "an earlier service is neither paid nor cancelled", reason=STATE_ILLEGAL
                 )
-        raise Refused(400, "PARAM_ERROR", "plan_detail_no is none of this sign plan")
+        raise AssertionError("the services of a plan are numbered from 1")
 
     def advance(self, sign_plan_id: str, plan_detail_no: int, state: str, **more: Any) -> None:
         """Write down what became of a service."""

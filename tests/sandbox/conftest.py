@@ -1,7 +1,7 @@
 import pytest
 
 from django_wxpay.sandbox import create_app
-from tests.sandbox.shop import Mailbox, Shop
+from tests.sandbox.shop import Mailbox, School, Shop
 
 
 @pytest.fixture
@@ -34,3 +34,14 @@ def institution(app):
 @pytest.fixture(params=["direct", "institution"])
 def any_shop(app, request):
     return Shop(app, mode=request.param)
+
+
+@pytest.fixture
+def direct_school(app):
+    return School(app)
+
+
+@pytest.fixture(params=["direct", "partner"])
+def school(app, request):
+    """A merchant of the mainland."""
+    return School(app, mode=request.param)

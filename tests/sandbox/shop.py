@@ -145,6 +145,134 @@ class Shop:
         return self.request("POST", "/v3/global/refunds", body=body)
 
 
+class School(Shop):
+    """A merchant of the mainland that sells PayScore plans: "direct" or "partner"."""
+
+    def __init__(self, app, mode="direct"):
+        super().__init__(app, mode)
+        self.mchid = self.merchant["mainland_mchid" if mode == "direct" else "mainland_sp_mchid"]
+        self.service = {"service_id": self.merchant["service_id"]}
+        self.below = "" if mode == "direct" else "partner/"
+        self._numbers = 0
+
+    @property
+    def sub(self):
+        return {} if self.mode == "direct" else {"sub_mchid": self.merchant["mainland_sub_mchid"]}
+
+    @property
+    def parties(self):
+        return {"appid": self.merchant["mainland_appid" if self.mode == "direct" else "mainland_sp_appid"], **self.sub}
+
+    @property
+    def own(self):
+        """Who asks about a service order: direct merchants add their appid."""
+        return self.sub or {"appid": self.merchant["mainland_appid"]}
+
+    def number(self, word):
+        self._numbers += 1
+        return f"{word}{self._numbers}"
+
+    # Paths
+
+    @property
+    def plans(self):
+        return f"/v3/payscore/plan/{self.below}payscore-plans"
+
+    @property
+    def sign_plans(self):
+        return f"/v3/payscore/sign-plan/{self.below}user-sign-plans"
+
+    @property
+    def starts(self):
+        return f"/v3/payscore/sign-plan/{self.below}serviceorder"
+
+    @property
+    def orders(self):
+        return f"/v3/payscore/{self.below}serviceorder"
+
+    # Bodies, and what tests do again and again
+
+    def plan_body(self, *prices, **changes):
+        prices = prices or (10000, 5000, 0)
+        body = {
+            **self.parties, **self.service, "merchant_plan_no": self.number("plan"), "plan_name": "Swim",
+            "plan_duration": 90, "deduction_quantity": len(prices),
+            "total_original_price": sum(max(price, 10000) for price in prices), "total_actual_price": sum(prices),
+            "plan_detail_list": [
+                {"plan_detail_name": f"Lesson {no}", "original_price": max(price, 10000), "actual_price": price}
+                for no, price in enumerate(prices, 1)
+            ],
+        }  # fmt: skip
+        return body | changes
+
+    def plan(self, *prices):
+        return self.post(self.plans, **self.plan_body(*prices)).json()
+
+    def signing_body(self, plan, **changes):
+        details = [
+            {"plan_detail_no": one["plan_detail_no"], "merchant_plan_detail_no": self.number("lesson")}
+            for one in plan["plan_detail_list"]
+        ]
+        body = {
+            **self.parties, **self.service, "openid": "o-1", "plan_id": plan["plan_id"], "notify_url": NOTIFY_URL,
+            "merchant_sign_plan_no": self.number("signing"), "sign_plan_detail": details,
+        }  # fmt: skip
+        return body | changes
+
+    def signed_plan(self, *prices):
+        """A sign plan that its user has signed."""
+        opened = self.post(self.sign_plans, **self.signing_body(self.plan(*prices))).json()
+        return self.sandbox.sign_plans.shown(self.sandbox.sign_plans.confirm(opened["package"]))
+
+    def start_body(self, signed, no=1, **changes):
+        [detail] = [one for one in signed["signed_detail_list"] if one["plan_detail_no"] == no]
+        body = {
+            **self.parties, **self.service, "openid": "o-1", "sign_plan_id": signed["sign_plan_id"],
+            "plan_detail_no": no, "out_trade_no": detail["merchant_plan_detail_no"], "notify_url": NOTIFY_URL,
+            "service_introduction": "Swim", "time_range": {"start_time": "20260301100000"},
+        }  # fmt: skip
+        return {name: value for name, value in (body | changes).items() if value is not None}
+
+    def started(self, *prices):
+        """The first service of a plan, in use."""
+        answer = self.post(self.starts, **self.start_body(self.signed_plan(*prices)))
+        assert answer.status_code == 200, answer.text
+        return answer.json()["out_order_no"]
+
+    def complete_body(self, amount, *off, **changes):
+        body = {
+            **self.own, **self.service, "post_payments": [{"name": "Lesson", "amount": amount}],
+            "total_amount": amount - sum(off), "time_range": {"end_time": "20260301110000"},
+        }  # fmt: skip
+        if off:
+            body["post_discounts"] = [{"name": f"Off {no}", "amount": one} for no, one in enumerate(off)]
+        return body | changes
+
+    def ask(self, number, what, **body):
+        return self.post(f"{self.orders}/{number}/{what}", **self.own, **self.service, **body)
+
+    def completed(self, price):
+        number = self.started(price)
+        answer = self.post(f"{self.orders}/{number}/complete", **self.complete_body(price))
+        assert answer.status_code in (200, 204), answer.text
+        return number
+
+    def order(self, number):
+        """What WeChat Pay says of a service order."""
+        return self.get(self.orders, **self.own, **self.service, out_order_no=number).json()
+
+    def modification(self, amount, **changes):
+        return {
+            "post_payments": [{"name": "Less", "amount": amount}],
+            "total_amount": amount,
+            "reason": "rain",
+        } | changes
+
+    def paid(self, price=10000):
+        """WeChat Pay's number of what it collected for a service."""
+        return self.order(self.completed(price))["collection"]["details"][0]["transaction_id"]
+
+
 def to_json(body):
     try:
         return json.dumps(body, ensure_ascii=False).encode()
