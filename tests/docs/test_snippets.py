@@ -107,3 +107,24 @@ def test_the_books_can_be_read(wxpay_sandbox):
 def test_what_needs_a_person_is_counted(wxpay_sandbox):
     page = printed("how-to/operate.md")
     assert set(page.needs_a_person().values()) == {0}
+
+
+def test_the_course_of_the_sign_plans_page_is_sold_used_and_paid(wxpay_sandbox, settings):
+    page = printed("how-to/sell-sign-plans.md")
+    merchants = settings.WXPAY["MERCHANTS"]
+    settings.WXPAY = {**settings.WXPAY, "MERCHANTS": {**merchants, "courses": merchants["mainland"]}}
+    plan = page.swimming_course()
+    assert page.swimming_course().pk == plan.pk
+    customer = SimpleNamespace(user=SimpleNamespace(openid="o-one"))
+    checkout = page.ShopCheckout()
+    assert checkout.sign_plan_offer(customer, "swimming-2026").plan == plan
+    assert checkout.sign_plan_offer(customer, "diving") is None
+
+    signed = wxpay_sandbox.signed_plan(plan)
+    first = page.begin_lesson(signed, SimpleNamespace(pk=1))
+    assert page.begin_lesson(signed, SimpleNamespace(pk=1)).pk == first.pk and first.is_running
+    towel = wxpay_sandbox._after(page.end_lesson_with_a_towel(first))
+    assert (towel.is_paid, towel.paid_amount) == (True, 8_000)
+    second = wxpay_sandbox._after(page.end_lesson(page.begin_lesson(signed, SimpleNamespace(pk=2))))
+    assert (second.is_paid, second.paid_amount) == (True, 5_000)
+    page.test_the_third_lesson_is_free(wxpay_sandbox, None)
