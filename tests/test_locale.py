@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polib
 import pytest
+from django.apps import apps
 from django.utils import translation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,3 +117,16 @@ def test_the_shop_says_nothing_otherwise_than_the_app_whose_words_come_first():
     )
     meant = {_key(entry): entry.msgstr for entry in app}
     assert [entry.msgid for entry in shop if meant.get(_key(entry), entry.msgstr) != entry.msgstr] == []
+
+
+def test_no_state_is_translated_as_the_time_at_which_it_began():
+    """A column and a state may share a word in English: then the state's has a context."""
+    with translation.override("zh-hans"):
+        found = [
+            f"{model.__name__}.{field.name} {value}: {label}"
+            for model in apps.get_app_config("django_wxpay").get_models()
+            for field in model._meta.get_fields()
+            for value, label in getattr(field, "flatchoices", ())
+            if str(label).endswith(("时间", "于"))
+        ]
+    assert found == []

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from .base import WireObject, WireObjectQuerySet, manager
 
@@ -34,9 +35,9 @@ class ServiceOrder(WireObject):
     class State(models.TextChoices):
         PLANNED = "PLANNED", _("not yet known to WeChat Pay")
         REFUSED = "REFUSED", _("refused")
-        CREATED = "CREATED", _("created")
+        CREATED = "CREATED", pgettext_lazy("state", "created")
         DOING = "DOING", _("in use")
-        DONE = "DONE", _("finished")
+        DONE = "DONE", pgettext_lazy("state", "finished")
         REVOKED = "REVOKED", _("cancelled")
         EXPIRED = "EXPIRED", _("expired")
 

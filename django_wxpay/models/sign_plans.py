@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from .base import Remembered, WireObject
 
@@ -100,7 +101,7 @@ class SignPlan(WireObject):
     sign_time: TimeOrNone = models.DateTimeField(_("signed at"), null=True, blank=True)
     cancel_sign_time: TimeOrNone = models.DateTimeField(_("cancelled at"), null=True, blank=True)
     cancel_sign_type: Text = models.CharField(
-        _("cancelled"), max_length=16, choices=CancelType.choices, blank=True, default=""
+        pgettext_lazy("by whom", "cancelled"), max_length=16, choices=CancelType.choices, blank=True, default=""
     )
     cancel_reason: Text = models.CharField(_("reason of the cancellation"), max_length=128, blank=True, default="")
     error_code: Text = models.CharField(_("error code"), max_length=64, blank=True, default="")
