@@ -117,6 +117,24 @@ class SignPlanOffer:
         return answer if isinstance(answer, SignPlanOffer) else cls(**answer)
 
 
+@dataclass(frozen=True)
+class PayeeOffer:
+    """Who may let himself be paid by a platform's customers; the values are those of `services.payees.enrol`.
+
+    openid: his, under the merchant's appid; an app leaves it out. merchant: the platform's alias in the settings.
+    """
+
+    merchant: str
+    openid: str | None = None
+
+    @classmethod
+    def of(cls, answer: PayeeOffer | Answer) -> PayeeOffer:
+        """What `payee_offer` returned, as an offer. Raises UnknownOffer for None."""
+        if answer is None:
+            raise UnknownOffer
+        return answer if isinstance(answer, PayeeOffer) else cls(**answer)
+
+
 class Checkout:
     """Base class of a shop's checkout: it knows no offers. One is made for each request."""
 
@@ -138,5 +156,12 @@ class Checkout:
         """The PayScore plan that the signed-in customer (`request.user`) may sign under this key.
 
         Return a `SignPlanOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
+        """
+        return None
+
+    def payee_offer(self, request: HttpRequest) -> PayeeOffer | Answer:
+        """Whether the signed-in person (`request.user`) may become a payee, and under which openid.
+
+        Return a `PayeeOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
         """
         return None

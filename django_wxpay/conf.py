@@ -37,6 +37,8 @@ DEFAULTS: dict[str, Any] = {
     "SIGN_PLAN_POLL_SECONDS": 60,
     "SIGNED_PLAN_POLL_SECONDS": 86400,  # plans and signed plans: finds what was stopped or cancelled elsewhere
     "SERVICE_ORDER_POLL_SECONDS": 30,
+    "PAYEE_POLL_SECONDS": 30,  # a person who was asked to sign: for two hours, at growing distances
+    "AUTHORIZED_PAYEE_POLL_SECONDS": 86400,  # finds who withdrew; before an order each payee is queried anyway
     "CLOCK_MARGIN_SECONDS": 60,  # WeChat Pay's clock may be so much behind ours: no service ends later than that ago
     "TILL_QUERY_SECONDS": 5,  # a quick payment without an outcome is queried so often
     "TILL_GIVE_UP_SECONDS": 45,  # then it is reversed: WeChat Pay lets a password prompt lapse about then
@@ -61,6 +63,7 @@ MERCHANT_DEFAULTS: dict[str, Any] = {
     "PLAN_DURATION_MAX": 0,  # days
     "DEDUCTION_QUANTITY_MAX": 0,
     "RISK_AMOUNT_MAX": 0,  # fen, of one service order
+    "PAYEE_SIGN_FORM": "A",  # individual payees: which lines requestSign signs; the manual's pages have two, A and B
     "CONNECT_TIMEOUT_SECONDS": 3,
     "READ_TIMEOUT_SECONDS": 10,
     "HOST": "",

@@ -17,7 +17,7 @@ from django.dispatch import Signal
 if TYPE_CHECKING:
     from django.db.models import Model
 
-    from .models import Contract, Discrepancy, Order, Refund, ServiceOrder, SignPlan, Transition
+    from .models import Contract, Discrepancy, Order, PayeeAuthorization, Refund, ServiceOrder, SignPlan, Transition
 
 Row = TypeVar("Row")
 Subject = TypeVar("Subject", contravariant=True)
@@ -59,5 +59,8 @@ sign_plan_cancelled: RowSignal[SignPlan] = RowSignal()  # one that was signed: b
 
 service_order_paid: RowSignal[ServiceOrder] = RowSignal()  # collected, paid elsewhere, or free of charge
 service_order_closed: RowSignal[ServiceOrder] = RowSignal()  # cancelled, expired or refused: it will not be paid
+
+payee_authorized: RowSignal[PayeeAuthorization] = RowSignal()
+payee_withdrawn: RowSignal[PayeeAuthorization] = RowSignal()  # payments to him are not possible any more
 
 discrepancy_found: RowSignal[Discrepancy] = RowSignal()

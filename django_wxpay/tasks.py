@@ -18,6 +18,7 @@ from .services import (
     contracts,
     notifications,
     orders,
+    payees,
     payscore,
     refunds,
     service_orders,
@@ -33,6 +34,7 @@ __all__ = [
     "fetch_settlements",
     "poll_contracts",
     "poll_orders",
+    "poll_payees",
     "poll_payscore_plans",
     "poll_refunds",
     "poll_service_orders",
@@ -82,6 +84,12 @@ def poll_contracts() -> int:
 def poll_orders() -> int:
     """Query orders that are due."""
     return orders.poll()
+
+
+@_one_at_a_time()
+def poll_payees() -> int:
+    """Query individual payees that are due."""
+    return payees.poll()
 
 
 @_one_at_a_time()

@@ -34,6 +34,7 @@ from django_wxpay.models import (
     Notification,
     Operation,
     Order,
+    PayeeAuthorization,
     Refund,
     ServiceOrder,
     Settlement,
@@ -47,6 +48,7 @@ from django_wxpay.services import (
     bills,
     contracts,
     orders,
+    payees,
     payscore,
     refunds,
     service_orders,
@@ -56,6 +58,7 @@ from django_wxpay.services import (
 from django_wxpay.testing import (
     make_contract,
     make_order,
+    make_payee,
     make_payscore_plan,
     make_refund,
     make_service_order,
@@ -70,8 +73,8 @@ ROWS = 1000
 MANY = 600  # no page or batch is so large: whoever reads more of a table's rows reads all that there are
 AFTERNOON_IN_CHINA = datetime(2026, 3, 20, 8, tzinfo=tz.utc)
 GROWING = (
-    Bill, Contract, Discrepancy, Notification, Operation, Order, Refund, ServiceOrder, Settlement, SignPlan,
-    SignPlanDetail, Transition,
+    Bill, Contract, Discrepancy, Notification, Operation, Order, PayeeAuthorization, Refund, ServiceOrder, Settlement,
+    SignPlan, SignPlanDetail, Transition,
 )  # fmt: skip
 TABLES = {model._meta.db_table for model in GROWING}
 
@@ -89,6 +92,7 @@ def long_history(wxpay_sandbox, settings, tmp_path):
         paid = _copies(order, "out_trade_no", "transaction_id", contract_id=signed)
         _copies(refund, "out_refund_no", "refund_id", order_id=paid)
         _courses()
+        _copies(make_payee(state="UNAUTHORIZED"), "payee_no", "openid", "individual_auth_id")
         about = {"merchant": "institution", "object_id": order.pk}
         _copies(Operation(**about, mchid=mchid, subject="order", action="DEDUCT", state="DONE"))
         _copies(Discrepancy(**about, kind="MISMATCH", about="order", state="RESOLVED"))
@@ -170,6 +174,7 @@ def at_work(long_history):
     make_refund(order=paid, state="ABNORMAL", **late)
     refunds.plan_refund(paid, amount=1, reference="planned", reason="")
     orders.plan_reversal(unpaid)
+    make_payee(**late)
     make_payscore_plan(state="PLANNED", **late)
     make_sign_plan(state="UNSIGNED", **late)
     sign_plans.plan_signing(long_history.plan(), openid="o-synthetic-0001", reference="planned")
@@ -325,7 +330,14 @@ def test_what_is_asked_of_one_row_reads_what_is_its_own(at_work, boss):
         return lambda: call_command("wxpay_sync", name, number, stdout=StringIO())
 
     charge = {"amount": 1, "currency": "HKD", "description": "November", "reference": "one more"}
+
+    def seller():
+        payee = payees.enrol(openid="o-seller", user=boss.user, merchant="mainland")
+        payees.sign_params(payees.sync(payee))
+        assert customer.get("/wxpay/payees/").json()["results"][0]["payee_no"] == payee.payee_no
+
     assert served(
+        ("a seller", seller),
         ("deduct", lambda: orders.deduct(contract, **charge)),
         ("refund", lambda: refunds.plan_refund(order, amount=2, reference="another", reason="")),
         ("terminate", lambda: contracts.terminate(contract)),

@@ -8,6 +8,7 @@ from . import (  # noqa: F401  (each registers its rows with the admin site)
     notifications,
     operations,
     orders,
+    payees,
     payscore,
     refunds,
     service_orders,

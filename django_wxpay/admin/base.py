@@ -26,6 +26,7 @@ TONES = {
         "DOWNLOADED",
         "RECONCILED",
         "SETTLED",
+        "AUTHORIZED",
     },
     "busy": {
         "UNSIGNED",
@@ -53,6 +54,7 @@ NUMBERS = {
     "payscore_plan": ("merchant_plan_no", "plan_id"),
     "sign_plan": ("merchant_sign_plan_no", "sign_plan_id"),
     "service_order": ("out_order_no", "order_id"),
+    "payee": ("payee_no", "individual_auth_id"),
 }
 
 

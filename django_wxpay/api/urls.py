@@ -4,6 +4,7 @@ from rest_framework.routers import SimpleRouter
 
 from .contracts import ContractViewSet
 from .orders import QuickPaymentViewSet
+from .payees import PayeeViewSet
 from .service_orders import ServiceOrderViewSet
 from .sign_plans import SignPlanViewSet
 
@@ -12,5 +13,6 @@ router.register("contracts", ContractViewSet, basename="contract")
 router.register("quick-payments", QuickPaymentViewSet, basename="quick-payment")
 router.register("sign-plans", SignPlanViewSet, basename="sign-plan")
 router.register("service-orders", ServiceOrderViewSet, basename="service-order")
+router.register("payees", PayeeViewSet, basename="payee")
 
 urlpatterns = router.urls

@@ -161,7 +161,7 @@ def _check_identity(where: str, entry: Entry) -> list[CheckMessage]:
 
 
 def _check_region(where: str, entry: Entry) -> list[CheckMessage]:
-    """What only one region has: PayScore."""
+    """What only one region has: PayScore, individual payees."""
     messages = []
     if (service := entry.get("SERVICE_ID")) and not re.fullmatch(r"[0-9]{1,32}", service):
         messages.append(found("E063", where=where))
@@ -169,8 +169,11 @@ def _check_region(where: str, entry: Entry) -> list[CheckMessage]:
         value = entry.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             messages.append(found("E064", where=where, name=name))
+    if entry.get("PAYEE_SIGN_FORM", "A") not in ("A", "B"):
+        messages.append(found("E067", where=where))
     if entry.get("REGION", "global") == "global":
-        messages += [found("W065", where=where, name=name) for name in ("SERVICE_ID", *MAXIMA) if entry.get(name)]
+        mainland = ("SERVICE_ID", *MAXIMA, "PAYEE_SIGN_FORM")
+        messages += [found("W065", where=where, name=name) for name in mainland if entry.get(name)]
     return messages
 
 

@@ -106,12 +106,16 @@ TABLE = {
     ),
     "W065": (
         "{where}[{name!r}] has no meaning for a global merchant.",
-        "Remove it, or set REGION to \"mainland\": only there is PayScore.",
+        "Remove it, or set REGION to \"mainland\": only there are PayScore and individual payees.",
     ),
     "E066": (
         "{where}[{name!r}] names a host of the other region than {region}.",
         "Global merchants speak to apihk.mch.weixin.qq.com, mainland ones to api.mch.weixin.qq.com; their backup is "
         "api2.mch.weixin.qq.com.",
+    ),
+    "E067": (
+        "{where}['PAYEE_SIGN_FORM'] must be \"A\" or \"B\".",
+        "A signs appid, time, nonce and package, as the API's page says; B the five lines of the guide.",
     ),
     # Addresses
     "E030": (

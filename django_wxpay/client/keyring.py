@@ -123,11 +123,15 @@ class KeyRing:
     def encryption_key(self) -> tuple[str, RSAPublicKey]:
         """Return serial and key to encrypt for WeChat Pay with: the public key, else the newest certificate.
 
-        Raises RequestNotSent when none is known.
+        While none is known they are downloaded. Raises RequestNotSent when that brought none.
         """
         serial = self.preferred_serial()
+        if self.remembered(serial) is None and self._refresh is not None and not self._is_pausing():
+            self.add(self._refresh())
+            serial = self.preferred_serial()
         key = self.remembered(serial)
         if key is None:
+            self._pause_ends = self._clock() + PAUSE_SECONDS
             raise RequestNotSent("No key of WeChat Pay is known to encrypt with: download its certificates first.")
         return serial, key
 

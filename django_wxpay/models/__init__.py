@@ -8,6 +8,7 @@ from .discrepancies import Discrepancy
 from .notifications import Notification
 from .operations import Action, Operation
 from .orders import Order
+from .payees import PayeeAuthorization
 from .payscore import PayscorePlan, PayscorePlanDetail
 from .refunds import Refund
 from .service_orders import ServiceOrder
@@ -17,7 +18,8 @@ from .transitions import Transition
 from .turns import Turn
 
 SUBJECTS = {
-    model.subject: model for model in (Contract, PayscorePlan, SignPlan, ServiceOrder, Order, Refund, Discrepancy)
+    model.subject: model
+    for model in (Contract, PayscorePlan, SignPlan, ServiceOrder, PayeeAuthorization, Order, Refund, Discrepancy)
 }
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Operation",
     "Order",
     "Outcome",
+    "PayeeAuthorization",
     "PayscorePlan",
     "PayscorePlanDetail",
     "PlatformCertificate",

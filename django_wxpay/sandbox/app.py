@@ -78,6 +78,7 @@ def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
         *_payscore(sandbox, "partner/", {"partner": True}),
         ("POST", "/v3/refund/domestic/refunds", sandbox.domestic_refunds.create),
         ("GET", "/v3/refund/domestic/refunds/<out_refund_no>", sandbox.domestic_refunds.query),
+        *_payees(sandbox),
         ("GET", "/v3/global/statements", sandbox.statements.download),
         ("GET", "/v3/global/settle/settlements", sandbox.settlements.query),
         ("GET", "/v3/global/refund/recharge-balance", recharge.query),
@@ -107,6 +108,21 @@ def _payscore(sandbox: Sandbox, mode: str, fixed: dict[str, bool]) -> list[tuple
         ("POST", f"{order}/<out_order_no>/pay", orders.pay),
     ]
     return [(method, path, _bound(handler, **fixed)) for method, path, handler in listed]
+
+
+def _payees(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
+    """List the calls about individual payees."""
+    root, payees = "/v3/ecommerce/individual-contracts", sandbox.payees
+    prepared = [
+        ("POST", f"{root}/{kind}/{client}", _bound(payees.pre_sign, client=client, checked=checked))
+        for kind, checked in (("pre-entrust-sign", False), ("pre-entrust-sign-with-real-name-identity", True))
+        for client in ("mini-program", "app")
+    ]
+    return [
+        ("GET", f"{root}/out-contract-code/<out_contract_code>", payees.query_by_code),
+        ("GET", f"{root}/<openid>", payees.query),
+        *prepared,
+    ]
 
 
 def _bound(handler: Handler, **fixed: Any) -> Handler:

@@ -72,6 +72,21 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     def pay_service_order(number: str) -> Response:
         return _json(shown(sandbox.service_orders.user_pays(number)))
 
+    @control.post("/request-sign")
+    def request_sign() -> Response:
+        given = _given()
+        agrees, openid = given.pop("agree", False), str(given.pop("openid", "") or "")
+        told = sandbox.payees.requested(given)
+        return _json(told | ({"payee": shown(sandbox.payees.agree(given, openid=openid))} if agrees else {}))
+
+    @control.post("/payees/<openid>/authorize")
+    def authorize_payee(openid: str) -> Response:
+        return _json(shown(sandbox.payees.authorize(openid, mchid=_given().get("mchid", ""))))
+
+    @control.post("/payees/<openid>/withdraw")
+    def withdraw_payee(openid: str) -> Response:
+        return _json(shown(sandbox.payees.withdraw(openid, mchid=_given().get("mchid", ""))))
+
     # What happens in the merchant platform
 
     @control.post("/refunds")

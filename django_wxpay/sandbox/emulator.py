@@ -23,6 +23,7 @@ from .engine.protocol import Merchant
 from .engine.store import Row, Store
 from .mainland import SERVICE_ID
 from .orders import Orders
+from .payees import Payees
 from .payscore import Payscore
 from .quickpay import QuickPay
 from .recharge import Recharge
@@ -85,6 +86,7 @@ class Sandbox:
             self.refunds = Refunds(self)
             self.domestic_refunds = DomesticRefunds(self)
             self.recharge = Recharge(self)
+            self.payees = Payees(self)
             self.payscore = Payscore(self)
             self.sign_plans = SignPlans(self)
             self.service_orders = ServiceOrders(self)

@@ -22,6 +22,8 @@ TABLES = {
     "payscore_plans": "created_at, rowid",
     "sign_plans": "created_at, rowid",
     "service_orders": "created_at, rowid",
+    "payees": "operation_at, rowid",
+    "payee_attempts": "created_at, rowid",
     "faults": "seq",
 }
 
@@ -65,6 +67,7 @@ def version(sandbox: Sandbox) -> str:
         "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(trade_state, 1, 2)), '') FROM orders) || '-' || "
         "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(sign_state, 1, 11)), '') FROM sign_plans) || '-' || "
         "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(state, 1, 3)), '') FROM service_orders) || '-' || "
+        "(SELECT COALESCE(GROUP_CONCAT(SUBSTR(auth_state, 1, 1)), '') FROM payees) || '-' || "
         "(SELECT COALESCE(SUM(seq), 0) FROM faults) AS text"
     )
     assert row is not None

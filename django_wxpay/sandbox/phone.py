@@ -18,6 +18,7 @@ from .engine.answers import Refused
 from .engine.clock import rfc3339
 from .engine.store import Row
 from .orders import NOTPAY, USERPAYING
+from .payees import AUTHORIZED
 from .service_orders import MCH_COMPLETE
 from .sign_plans import SIGNED as PLAN_SIGNED
 from .sign_plans import UNSIGNED
@@ -101,6 +102,26 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
         home = came_from == HOME
         return redirect(url_for("phone.home") if home else url_for("phone.sign_plan", package=number), 303)
 
+    @phone.route("/_sandbox/phone/payee", methods=["GET", "POST"])
+    def payee() -> Response | str | tuple[str, int]:
+        """What ``requestSign`` was given, in the query; checked as WeChat would before it shows the page."""
+        given = request.args.to_dict()
+        came_from = given.pop("return_url", "")
+        try:
+            told = sandbox.payees.requested(given)
+            if request.form.get("do") == "agree":
+                sandbox.payees.agree(given)
+        except Refused as refused:
+            return _payee_page(sandbox, given, None, came_from, problem=refused.message), refused.status
+        if request.method == "GET":
+            return _payee_page(sandbox, given, told, came_from)
+        sandbox.after_change()
+        return redirect(came_from if _is_web(came_from) else url_for("phone.home"), 303)
+
+    @phone.post("/_sandbox/phone/payees/<openid>/withdraw")
+    def withdraw(openid: str) -> Response:
+        return _done(sandbox, lambda: sandbox.payees.withdraw(openid, mchid=request.form.get("mchid", "")))
+
     @phone.post("/_sandbox/phone/service-orders/<number>")
     def pay_service_order(number: str) -> Response:
         return _done(sandbox, lambda: sandbox.service_orders.user_pays(number))
@@ -156,6 +177,9 @@ def _home(sandbox: Sandbox) -> dict[str, Any]:
             LATEST,
         ),
         **_payscore(sandbox),
+        "payees": store.all(
+            "SELECT * FROM payees WHERE auth_state = ? ORDER BY operation_at DESC LIMIT ?", AUTHORIZED, LATEST
+        ),
         "notifications": sandbox.notifications.all(LATEST)[::-1],
         "calls": store.all("SELECT * FROM calls ORDER BY seq DESC LIMIT ?", LATEST),
         "faults": sandbox.faults.all(),
@@ -194,6 +218,19 @@ def _sign_plan_page(sandbox: Sandbox, number: str, came_from: str, *, problem: s
         plan=sandbox.payscore.get(row["plan_id"]),
         can_sign=row["sign_state"] == UNSIGNED and row["package_ends_at"] > sandbox.clock.now(),
         sandbox=sandbox,
+        came_from=came_from if _is_web(came_from) else "",
+        problem=problem,
+    )
+
+
+def _payee_page(
+    sandbox: Sandbox, given: dict[str, str], told: dict[str, str] | None, came_from: str, *, problem: str = ""
+) -> str:
+    return render_template(
+        "sandbox/payee.html",
+        sandbox=sandbox,
+        given=given,
+        told=told,
         came_from=came_from if _is_web(came_from) else "",
         problem=problem,
     )

@@ -58,6 +58,13 @@ CREATE TABLE IF NOT EXISTS service_orders (
     total_amount INTEGER, collection TEXT, created_at REAL NOT NULL, due_at REAL, running_until REAL, special INTEGER,
     fingerprints TEXT NOT NULL, UNIQUE (mchid, out_order_no));
 CREATE INDEX IF NOT EXISTS service_orders_due ON service_orders (due_at);
+CREATE TABLE IF NOT EXISTS payees (
+    mchid TEXT NOT NULL, appid TEXT NOT NULL, openid TEXT NOT NULL, auth_state TEXT NOT NULL, individual_auth_id TEXT,
+    operation_at REAL NOT NULL, form TEXT, PRIMARY KEY (mchid, appid, openid));
+CREATE TABLE IF NOT EXISTS payee_attempts (
+    pre_entrustweb_id TEXT PRIMARY KEY, mchid TEXT NOT NULL, appid TEXT NOT NULL, out_contract_code TEXT NOT NULL,
+    client TEXT NOT NULL, openid TEXT, real_name TEXT, created_at REAL NOT NULL, signed_at REAL,
+    UNIQUE (mchid, out_contract_code));
 CREATE TABLE IF NOT EXISTS tries (mchid TEXT NOT NULL, number TEXT NOT NULL, times INTEGER NOT NULL,
     PRIMARY KEY (mchid, number));
 CREATE TABLE IF NOT EXISTS used_codes (code_hash TEXT PRIMARY KEY, mchid TEXT NOT NULL, out_trade_no TEXT NOT NULL);

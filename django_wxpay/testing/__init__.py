@@ -15,6 +15,7 @@ Then a test takes `wxpay_sandbox` and has the real emulator behind the real clie
 from .factories import (
     make_contract,
     make_order,
+    make_payee,
     make_payscore_plan,
     make_refund,
     make_service_order,
@@ -27,6 +28,7 @@ __all__ = [
     "WxpaySandbox",
     "make_contract",
     "make_order",
+    "make_payee",
     "make_payscore_plan",
     "make_refund",
     "make_service_order",

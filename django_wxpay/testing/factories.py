@@ -9,7 +9,17 @@ from django.utils import timezone
 
 from .. import conf
 from ..engine.numbers import new_number
-from ..models import Contract, Order, PayscorePlan, PayscorePlanDetail, Refund, ServiceOrder, SignPlan, SignPlanDetail
+from ..models import (
+    Contract,
+    Order,
+    PayeeAuthorization,
+    PayscorePlan,
+    PayscorePlanDetail,
+    Refund,
+    ServiceOrder,
+    SignPlan,
+    SignPlanDetail,
+)
 
 
 def _merchant(alias: str) -> dict[str, Any]:
@@ -54,6 +64,15 @@ def make_order(*, merchant: str = "default", state: str = "SUCCESS", **values: A
     if "contract" not in values:
         known["contract"] = make_contract(merchant=merchant)
     return Order.objects.create(**_merchant(merchant) | known | {"state": state} | values)
+
+
+def make_payee(*, merchant: str = "mainland", state: str = "AUTHORIZED", **values: Any) -> PayeeAuthorization:
+    """An individual payee; authorised unless told otherwise."""
+    number = new_number()
+    known: dict[str, Any] = {"payee_no": number, "openid": f"o-{number}"[:28]}
+    if state == "AUTHORIZED":
+        known |= {"individual_auth_id": number, "operation_time": timezone.now()}
+    return PayeeAuthorization.objects.create(**_merchant(merchant) | known | {"state": state} | values)
 
 
 def make_payscore_plan(*, merchant: str = "mainland", state: str = "NORMAL", **values: Any) -> PayscorePlan:

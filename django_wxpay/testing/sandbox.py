@@ -14,14 +14,14 @@ from django.urls import reverse
 
 from .. import conf
 from ..engine import transitions
-from ..models import Contract, Order, PayscorePlan, Refund, ServiceOrder, SignPlan
+from ..models import Contract, Order, PayeeAuthorization, PayscorePlan, Refund, ServiceOrder, SignPlan
 from ..sandbox import Sandbox, create_app
 from ..sandbox.transport import WSGIAdapter
-from ..services import contracts, orders, payscore, refunds, service_orders, sign_plans
+from ..services import contracts, orders, payees, payscore, refunds, service_orders, sign_plans
 
 SHOP = "https://shop.example"
 ALIASES = ("default", "institution", "mainland", "mainland_partner")
-Row = TypeVar("Row", Contract, Order, Refund, SignPlan, ServiceOrder)
+Row = TypeVar("Row", Contract, Order, PayeeAuthorization, Refund, SignPlan, ServiceOrder)
 LESSONS = (  # three in all, the last one free
     payscore.Detail("Lesson 1", 10000, 10000),
     payscore.Detail("Lesson 2", 10000, 5000, "half price"),
@@ -123,6 +123,24 @@ class WxpaySandbox:
         wechat = self.wechat.sign_plans
         (wechat.revoke_service if revoke else wechat.cancel_by_user)(sign_plan.merchant_sign_plan_no)
         return self._after(sign_plan)
+
+    def authorize(self, payee: PayeeAuthorization, *, form: str = "") -> PayeeAuthorization:
+        """A person agrees in his mini program to be paid: what it is given is checked as WeChat would.
+
+        Returns the row, which nobody has asked about yet. form: which lines must have been signed, A or B.
+        """
+        params = payees.sign_params(payee)
+        if params is None:
+            raise AssertionError(f"{payee} is authorised already: nothing to agree to")
+        told = self.wechat.payees.agree(params)
+        if form and told["form"] != form:
+            raise AssertionError(f"form {told['form']} was signed, not {form}")
+        return self._after(payee)
+
+    def withdraw(self, payee: PayeeAuthorization) -> PayeeAuthorization:
+        """A person withdraws in WeChat, of which nobody is notified. Returns the row, not asked about yet."""
+        self.wechat.payees.withdraw(payee.openid or "", mchid=payee.mchid)
+        return self._after(payee)
 
     def pay_service(self, order: ServiceOrder) -> ServiceOrder:
         """The user pays what is collected for a service order. Returns the refreshed service order."""
@@ -235,6 +253,12 @@ class WxpaySandbox:
     def completed(self, sign_plan: SignPlan | None = None, **asked: Any) -> ServiceOrder:
         """A service order that is over, and paid unless its amount is a special one."""
         return self._after(service_orders.complete(self.started(sign_plan), **asked))
+
+    def payee(self, **asked: Any) -> PayeeAuthorization:
+        """A person who is authorised, as we know."""
+        self._names += 1
+        usual: dict[str, Any] = {"openid": f"o-payee-{self._names}", "merchant": "mainland"}
+        return payees.sync(self.authorize(payees.enrol(**usual | asked)))
 
     def refund(self, order: Order, amount: int, **asked: Any) -> Refund:
         """A refund that was asked for and accepted."""

@@ -32,6 +32,7 @@ def test_a_shop_of_both_regions_has_no_complaints(shop):  # noqa: F811
         ({"DEDUCTION_QUANTITY_MAX": "3"}, ["E064"]),
         ({"RISK_AMOUNT_MAX": True}, ["E064"]),
         ({"MERCHANT_CATEGORY_CODE": "5734"}, []),
+        ({"PAYEE_SIGN_FORM": "C"}, ["E067"]),
         ({"HOST": "apihk.mch.weixin.qq.com"}, ["E066"]),
         ({"BACKUP_HOSTS": ["https://apihk.mch.weixin.qq.com"]}, ["E066"]),
         ({"HOST": "https://api2.mch.weixin.qq.com"}, []),

@@ -215,3 +215,20 @@ def test_without_any_key_nothing_is_preferred_and_nothing_can_be_encrypted():
 def test_a_broken_key_is_refused_when_the_ring_is_made():
     with pytest.raises(ValueError):
         KeyRing({PUBLIC_KEY_ID: "no pem"})
+
+
+def test_a_key_to_encrypt_with_is_downloaded_once_in_a_while_when_none_is_known():
+    now, brought = [time.time()], []
+
+    def refresh():
+        brought.append({} if not brought else {NEW: certificate("platform", NEW)})
+        return brought[-1]
+
+    ring = KeyRing(refresh=refresh, clock=lambda: now[0])
+    for _ in range(2):
+        with pytest.raises(RequestNotSent):
+            ring.encryption_key()
+    assert len(brought) == 1
+    now[0] += 61
+    assert ring.encryption_key()[0] == NEW and ring.encryption_key()[0] == NEW
+    assert len(brought) == 2

@@ -4,6 +4,7 @@ from functools import cache
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth import get_user_model
 
 from django_wxpay.engine import operations
 from django_wxpay.models import Contract, Order
@@ -128,3 +129,16 @@ def test_the_course_of_the_sign_plans_page_is_sold_used_and_paid(wxpay_sandbox, 
     second = wxpay_sandbox._after(page.end_lesson(page.begin_lesson(signed, SimpleNamespace(pk=2))))
     assert (second.is_paid, second.paid_amount) == (True, 5_000)
     page.test_the_third_lesson_is_free(wxpay_sandbox, None)
+
+
+def test_a_seller_of_the_individuals_page_signs_and_withdraws(wxpay_sandbox, settings):
+    page = printed("how-to/pay-individuals.md")
+    merchants = settings.WXPAY["MERCHANTS"]
+    settings.WXPAY = {**settings.WXPAY, "MERCHANTS": {**merchants, "market": merchants["mainland"]}}
+    seller = get_user_model().objects.create_user("wang")
+    seller.openid, seller.is_seller = "o-one", True
+    offer = page.MarketCheckout().payee_offer(SimpleNamespace(user=seller))
+    assert (offer.merchant, offer.openid) == ("market", "o-one")
+    wxpay_sandbox.wechat.payees.agree(page.how_he_stands(seller))
+    assert page.how_he_stands(seller).startswith("IA")
+    page.test_a_seller_withdraws(wxpay_sandbox, None)

@@ -6,9 +6,18 @@ from __future__ import annotations
 from typing import Any
 
 from django_wxpay import signals
-from django_wxpay.checkout import Checkout, ContractOffer, SignPlanOffer
-from django_wxpay.models import Contract, Order, PayscorePlan, Refund, ServiceOrder, SignPlan, Transition
-from django_wxpay.services import contracts, orders, payscore, refunds, service_orders, sign_plans
+from django_wxpay.checkout import Checkout, ContractOffer, PayeeOffer, SignPlanOffer
+from django_wxpay.models import (
+    Contract,
+    Order,
+    PayeeAuthorization,
+    PayscorePlan,
+    Refund,
+    ServiceOrder,
+    SignPlan,
+    Transition,
+)
+from django_wxpay.services import contracts, orders, payees, payscore, refunds, service_orders, sign_plans
 from django_wxpay.testing import WxpaySandbox
 
 
@@ -59,6 +68,14 @@ def courses(plan: PayscorePlan, sign_plan: SignPlan, lesson: ServiceOrder) -> No
     sign_plan.launch_params("fridge")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     SignPlanOffer(plan=plan)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     print(lesson.total_amount + 1)  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand, reportUnknownArgumentType]
+
+
+def sellers(payee: PayeeAuthorization, order: Order) -> None:
+    payees.enrol("o-one")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    payees.pre_sign(payee, client="h5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    payees.sync(order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    print(payees.sign_params(payee)["package"])  # type: ignore[index]  # pyright: ignore[reportOptionalSubscript, reportUnknownArgumentType]
+    PayeeOffer(openid="o-one")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def what_may_be_none(contract: Contract, order: Order) -> None:
