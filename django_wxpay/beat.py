@@ -21,6 +21,7 @@ BEAT_SCHEDULE = {
     "wxpay: poll contracts": _every(10, "poll_contracts"),
     "wxpay: poll refunds": _every(30, "poll_refunds"),
     "wxpay: poll PayScore plans": _every(60, "poll_payscore_plans"),
+    "wxpay: poll combined orders": _every(10, "poll_combine_orders"),
     "wxpay: poll payees": _every(10, "poll_payees"),
     "wxpay: poll sign plans": _every(10, "poll_sign_plans"),
     "wxpay: poll service orders": _every(10, "poll_service_orders"),

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     # How long things may stay open. docs/reference/states.md tells which rule ends each state.
     "SESSION_EXPIRES_SECONDS": 3600,  # a signing session, from its creation
     "ORDER_EXPIRES_SECONDS": 3600,  # a deduction without an outcome is reversed
+    "COMBINE_ORDER_EXPIRES_SECONDS": 1800,  # a combined order that is not paid is closed
     "OPERATION_STUCK_SECONDS": 86400,  # a request without an outcome becomes a discrepancy
     "NOTIFICATION_WAITING_SECONDS": 3600,  # a message about a row we do not know (yet)
     "NOTIFICATION_KEPT_DAYS": 90,
@@ -32,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "CONTRACT_POLL_SECONDS": 15,
     "ORDER_POLL_SECONDS": 5,
     "REFUND_POLL_SECONDS": 60,
+    "COMBINE_ORDER_POLL_SECONDS": 15,
     "SIGNED_CONTRACT_POLL_SECONDS": 86400,  # finds terminations whose notification was lost
     "PAYSCORE_PLAN_POLL_SECONDS": 60,
     "SIGN_PLAN_POLL_SECONDS": 60,

@@ -17,7 +17,17 @@ from django.dispatch import Signal
 if TYPE_CHECKING:
     from django.db.models import Model
 
-    from .models import Contract, Discrepancy, Order, PayeeAuthorization, Refund, ServiceOrder, SignPlan, Transition
+    from .models import (
+        CombineOrder,
+        Contract,
+        Discrepancy,
+        Order,
+        PayeeAuthorization,
+        Refund,
+        ServiceOrder,
+        SignPlan,
+        Transition,
+    )
 
 Row = TypeVar("Row")
 Subject = TypeVar("Subject", contravariant=True)
@@ -59,6 +69,9 @@ sign_plan_cancelled: RowSignal[SignPlan] = RowSignal()  # one that was signed: b
 
 service_order_paid: RowSignal[ServiceOrder] = RowSignal()  # collected, paid elsewhere, or free of charge
 service_order_closed: RowSignal[ServiceOrder] = RowSignal()  # cancelled, expired or refused: it will not be paid
+
+combine_order_paid: RowSignal[CombineOrder] = RowSignal()  # beside order_paid of each of its orders
+combine_order_closed: RowSignal[CombineOrder] = RowSignal()  # closed or refused: it will not be paid
 
 payee_authorized: RowSignal[PayeeAuthorization] = RowSignal()
 payee_withdrawn: RowSignal[PayeeAuthorization] = RowSignal()  # payments to him are not possible any more

@@ -15,6 +15,7 @@ from .engine import operations, transitions, turns, watch
 from .services import (
     bills,
     certificates,
+    combine_orders,
     contracts,
     notifications,
     orders,
@@ -32,6 +33,7 @@ __all__ = [
     "deliver_transitions",
     "download_due_bills",
     "fetch_settlements",
+    "poll_combine_orders",
     "poll_contracts",
     "poll_orders",
     "poll_payees",
@@ -81,6 +83,12 @@ def poll_contracts() -> int:
 
 
 @_one_at_a_time()
+def poll_combine_orders() -> int:
+    """Query combined orders that are due."""
+    return combine_orders.poll()
+
+
+@_one_at_a_time()
 def poll_orders() -> int:
     """Query orders that are due."""
     return orders.poll()
@@ -118,8 +126,8 @@ def poll_service_orders() -> int:
 
 @_one_at_a_time()
 def close_expired_orders() -> int:
-    """Reverse deductions that have had no outcome for too long."""
-    return orders.close_expired()
+    """Reverse deductions that have had no outcome for too long, and close combined orders whose time is over."""
+    return orders.close_expired() + combine_orders.close_expired()
 
 
 @_one_at_a_time()

@@ -54,6 +54,7 @@ NUMBERS = {
     "payscore_plan": ("merchant_plan_no", "plan_id"),
     "sign_plan": ("merchant_sign_plan_no", "sign_plan_id"),
     "service_order": ("out_order_no", "order_id"),
+    "combine_order": ("combine_out_trade_no", "combine_transaction_id"),
     "payee": ("payee_no", "individual_auth_id"),
 }
 

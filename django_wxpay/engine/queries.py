@@ -17,11 +17,13 @@ W = TypeVar("W", bound=WireObject)
 def query(row: WireObject) -> bool:
     """Ask WeChat Pay about a row and apply the answer; whether it is known there.
 
-    False is proved: the signed code that says so of this very object. Never inside a transaction. Raises what the
-    client raises.
+    A part is asked about through its whole, and recorded with it. False is proved: the signed code that says so of
+    this very object. Never inside a transaction. Raises what the client raises.
     """
     begun_at = timezone.now()
     product = registry.product_of(row)
+    if product.part_of is not None:
+        return query(product.part_of(row))
     try:
         with remote.client_of(row) as client:
             answer = product.query(client, row)

@@ -65,6 +65,7 @@ class Product:
     not_there: Callable[[Any, datetime], None]  # a query begun at that time proved: WeChat Pay does not know the row
     advance: Callable[[Any], Any]  # what the poller does for a row that is due
     pause: Callable[[Any, str], timedelta]  # (row, state) -> how long until an open row is due again
+    part_of: Callable[[Any], WireObject] | None = None  # the row that is asked about in place of one of this product
 
 
 SUBJECT: dict[str, Subject] = {}

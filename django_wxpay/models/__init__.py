@@ -3,6 +3,7 @@
 from .base import Outcome, Source, WireObject
 from .bills import Bill
 from .certificates import MerchantState, PlatformCertificate
+from .combine_orders import CombineOrder
 from .contracts import Contract
 from .discrepancies import Discrepancy
 from .notifications import Notification
@@ -19,13 +20,24 @@ from .turns import Turn
 
 SUBJECTS = {
     model.subject: model
-    for model in (Contract, PayscorePlan, SignPlan, ServiceOrder, PayeeAuthorization, Order, Refund, Discrepancy)
+    for model in (
+        Contract,
+        PayscorePlan,
+        SignPlan,
+        ServiceOrder,
+        PayeeAuthorization,
+        CombineOrder,
+        Order,
+        Refund,
+        Discrepancy,
+    )
 }
 
 __all__ = [
     "SUBJECTS",
     "Action",
     "Bill",
+    "CombineOrder",
     "Contract",
     "Discrepancy",
     "MerchantState",

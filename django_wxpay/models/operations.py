@@ -32,6 +32,8 @@ class Action(models.TextChoices):
     REPORT_PAID = "REPORT_PAID", _("report it as paid elsewhere")
     MODIFY = "MODIFY", _("lower the amount")
     COLLECT = "COLLECT", _("ask for a collection")
+    PREPAY = "PREPAY", _("place the combined order")
+    CLOSE = "CLOSE", _("close the combined order")
 
 
 class OperationQuerySet(TrueQuerySet["Operation"]):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .base import Text, TextOrNone, TimeOrNone, Whole, WholeOrNone
+    from .combine_orders import CombineOrder
     from .contracts import Contract
+    from .payees import PayeeAuthorization
     from .refunds import RefundQuerySet
     from .service_orders import ServiceOrder
 
@@ -47,6 +50,7 @@ class Order(WireObject):
         PAPAY = "PAPAY", _("auto-debit")
         MICROPAY = "MICROPAY", _("quick pay")
         PAYSCORE = "PAYSCORE", _("PayScore")
+        COMBINE = "COMBINE", _("combined order")
 
     PAID = frozenset({State.SUCCESS, State.REFUND})
     DEAD = frozenset({State.REFUSED, State.CLOSED, State.REVOKED, State.PAYERROR})
@@ -92,6 +96,17 @@ class Order(WireObject):
         "django_wxpay.ServiceOrder", verbose_name=_("service order"), on_delete=models.PROTECT, null=True, blank=True,
         related_name="orders", db_index=False,
     )  # fmt: skip
+    combine_order_id: int | None
+    combine_order: models.ForeignKey[CombineOrder | None, CombineOrder | None] = models.ForeignKey(
+        "django_wxpay.CombineOrder", verbose_name=_("combined order"), on_delete=models.PROTECT, null=True, blank=True,
+        related_name="orders", db_index=False,
+    )  # fmt: skip
+    payee_id: int | None
+    payee: models.ForeignKey[PayeeAuthorization | None, PayeeAuthorization | None] = models.ForeignKey(
+        "django_wxpay.PayeeAuthorization", verbose_name=_("individual payee"), on_delete=models.PROTECT, null=True,
+        blank=True, related_name="orders", db_index=False,
+    )  # fmt: skip
+    individual_auth_id: Text = models.CharField(_("individual_auth_id"), max_length=32, blank=True, default="")
     reference: Text = models.CharField(
         _("reference"), max_length=64, help_text=_("The shop's own name for this charge.")
     )
@@ -141,6 +156,8 @@ class Order(WireObject):
             models.Index(fields=["close_after"], name="wxpay_order_close_after"),
             models.Index(fields=["state", "created_at"], name="wxpay_order_state"),  # what is open; lists of a state
             models.Index(fields=["service_order"], name="wxpay_order_service_order"),
+            models.Index(fields=["combine_order"], name="wxpay_order_combine_order"),
+            models.Index(fields=["payee"], name="wxpay_order_payee"),
         ]
         permissions = [
             ("refund_order", _("Can refund orders")),
@@ -157,6 +174,11 @@ class Order(WireObject):
     def number(self) -> str | None:
         """What it is asked about by: our number, or WeChat Pay's where WeChat Pay made the order by itself."""
         return self.out_trade_no or self.transaction_id
+
+    @property
+    def together(self) -> Sequence[WireObject]:
+        """The combined order that it is a part of."""
+        return (self.combine_order,) if self.combine_order is not None else ()
 
     @property
     def is_paid(self) -> bool:

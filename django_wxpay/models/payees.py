@@ -10,6 +10,7 @@ from .base import WireObject
 
 if TYPE_CHECKING:
     from .base import Text, TextOrNone, TimeOrNone
+    from .orders import OrderQuerySet
 
 
 class PayeeAuthorization(WireObject):
@@ -37,6 +38,7 @@ class PayeeAuthorization(WireObject):
     state: Text = models.CharField(
         _("auth_state"), max_length=32, choices=State.choices, default=State.UNAUTHORIZED
     )  # as WeChat Pay told it last
+    orders: OrderQuerySet  # related
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.SET_NULL, null=True, blank=True,
         related_name="wxpay_payees",

@@ -41,9 +41,14 @@ class Refund(WireObject):
         UNSETTLED = "REFUND_SOURCE_UNSETTLED_FUNDS", _("unsettled funds")
         RECHARGE = "REFUND_SOURCE_RECHARGE_FUNDS", _("recharged balance")
         AVAILABLE = "AVAILABLE", _("available balance (mainland)")
+        NOT_SETTLED = "UNSETTLED", _("unsettled (mainland)")
+        PREPAID = "PREPAID", _("not yet handed out (mainland)")
 
     FundSourceWord: TypeAlias = (
-        FundSource | Literal["", "REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS", "AVAILABLE"]
+        FundSource
+        | Literal[
+            "", "REFUND_SOURCE_UNSETTLED_FUNDS", "REFUND_SOURCE_RECHARGE_FUNDS", "AVAILABLE", "UNSETTLED", "PREPAID"
+        ]
     )
 
     MOVES = {

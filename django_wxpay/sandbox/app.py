@@ -79,6 +79,7 @@ def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
         ("POST", "/v3/refund/domestic/refunds", sandbox.domestic_refunds.create),
         ("GET", "/v3/refund/domestic/refunds/<out_refund_no>", sandbox.domestic_refunds.query),
         *_payees(sandbox),
+        *_combine_orders(sandbox),
         ("GET", "/v3/global/statements", sandbox.statements.download),
         ("GET", "/v3/global/settle/settlements", sandbox.settlements.query),
         ("GET", "/v3/global/refund/recharge-balance", recharge.query),
@@ -122,6 +123,21 @@ def _payees(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
         ("GET", f"{root}/out-contract-code/<out_contract_code>", payees.query_by_code),
         ("GET", f"{root}/<openid>", payees.query),
         *prepared,
+    ]
+
+
+def _combine_orders(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
+    """List the calls about combined orders and their refunds."""
+    root, refunds = "/v3/combine-transactions", "/v3/ecommerce/refunds"
+    combined, ecommerce = sandbox.combine_orders, sandbox.ecommerce_refunds
+    return [
+        *(("POST", f"{root}/{client}", _bound(combined.create, client=client)) for client in ("miniprogram", "app")),
+        ("GET", f"{root}/out-trade-no/<combine_out_trade_no>", combined.query),
+        ("GET", f"{root}/id/<combine_transaction_id>", combined.query),
+        ("POST", f"{root}/out-trade-no/<combine_out_trade_no>/close", combined.close),
+        ("POST", f"{refunds}/apply", ecommerce.create),
+        ("GET", f"{refunds}/out-refund-no/<out_refund_no>", ecommerce.query),
+        ("GET", f"{refunds}/id/<refund_id>", ecommerce.query),
     ]
 
 

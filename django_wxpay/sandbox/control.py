@@ -5,6 +5,7 @@ Not signed, not part of WeChat Pay: never offer a sandbox to the internet.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, request
@@ -12,6 +13,7 @@ from flask import Blueprint, Response, request
 from . import special
 from .engine.answers import Refused, dump
 from .engine.faults import CALL, CALL_FAULTS, NOTIFICATION_FAULTS
+from .engine.store import Row
 from .history import ROWS_SHOWN, describe, shown, version
 from .statements import ERRORS
 
@@ -86,6 +88,26 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     @control.post("/payees/<openid>/withdraw")
     def withdraw_payee(openid: str) -> Response:
         return _json(shown(sandbox.payees.withdraw(openid, mchid=_given().get("mchid", ""))))
+
+    @control.post("/request-payment")
+    def request_payment() -> Response:
+        given = _given()
+        deed = str(given.pop("do", ""))
+        row = sandbox.combine_orders.requested(given)
+        if deed:
+            row = _paying(deed)(row["combine_out_trade_no"], mchid=row["mchid"])
+        return _json(shown(row))
+
+    @control.post("/combine-orders/<number>/<deed>")
+    def combine_order(number: str, deed: str) -> Response:
+        return _json(shown(_paying(deed)(number, mchid=_given().get("mchid", ""))))
+
+    def _paying(deed: str) -> Callable[..., Row]:
+        deeds = {name: getattr(sandbox.combine_orders, f"{name}s") for name in ("pay", "fail", "begin", "leave")}
+        if deed not in deeds:
+            raise _wrong(f"a payer may {', '.join(deeds)}")
+        done: Callable[..., Row] = deeds[deed]
+        return done
 
     # What happens in the merchant platform
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from . import history
 from .certificates import Certificates
+from .combine_orders import CombineOrders
 from .contracts import Contracts
 from .deductions import Deductions
 from .domestic_refunds import DomesticRefunds
+from .ecommerce_refunds import EcommerceRefunds
 from .engine.answers import Refused
 from .engine.clock import Clock
 from .engine.faults import Faults
@@ -86,7 +88,9 @@ class Sandbox:
             self.refunds = Refunds(self)
             self.domestic_refunds = DomesticRefunds(self)
             self.recharge = Recharge(self)
+            self.ecommerce_refunds = EcommerceRefunds(self)
             self.payees = Payees(self)
+            self.combine_orders = CombineOrders(self)
             self.payscore = Payscore(self)
             self.sign_plans = SignPlans(self)
             self.service_orders = ServiceOrders(self)
@@ -196,6 +200,7 @@ class Sandbox:
             self.refunds.settle(now)
             self.service_orders.settle(now)
             self.sign_plans.expire(now)
+            self.combine_orders.settle(now)
 
     def deliver_due(self, now: float | None = None) -> list[Row]:
         """Settle, then send every notification that is due; return them as they are afterwards."""

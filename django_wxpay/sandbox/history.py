@@ -22,6 +22,7 @@ TABLES = {
     "payscore_plans": "created_at, rowid",
     "sign_plans": "created_at, rowid",
     "service_orders": "created_at, rowid",
+    "combine_orders": "created_at, rowid",
     "payees": "operation_at, rowid",
     "payee_attempts": "created_at, rowid",
     "faults": "seq",

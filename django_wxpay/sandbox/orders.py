@@ -20,7 +20,7 @@ from .engine.store import Row
 if TYPE_CHECKING:
     from .emulator import Sandbox
 
-PAPAY, MICROPAY, PAYSCORE = "papay", "micropay", "payscore"
+PAPAY, MICROPAY, PAYSCORE, COMBINE = "papay", "micropay", "payscore", "combine"
 SUCCESS, REFUND, NOTPAY, CLOSED = "SUCCESS", "REFUND", "NOTPAY", "CLOSED"
 PAYERROR, USERPAYING, REVOKED = "PAYERROR", "USERPAYING", "REVOKED"
 DESCRIPTIONS = {
@@ -111,6 +111,8 @@ class Orders:
     def _user_ends(self, number: str, mchid: str, state: str) -> Row:
         with self._store.transaction():
             order = self.get(number, mchid=mchid)
+            if order["product"] == COMBINE:
+                raise Refused(409, "INVALID_REQUEST", "a part of a combined order is paid with the whole")
             if order["trade_state"] != state:
                 if order["trade_state"] not in (USERPAYING, NOTPAY):
                     raise Refused(409, "INVALID_REQUEST", f"the order is {order['trade_state']}")

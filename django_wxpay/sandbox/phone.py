@@ -17,7 +17,7 @@ from .engine import money
 from .engine.answers import Refused
 from .engine.clock import rfc3339
 from .engine.store import Row
-from .orders import NOTPAY, USERPAYING
+from .orders import COMBINE, NOTPAY, USERPAYING
 from .payees import AUTHORIZED
 from .service_orders import MCH_COMPLETE
 from .sign_plans import SIGNED as PLAN_SIGNED
@@ -162,7 +162,10 @@ def _home(sandbox: Sandbox) -> dict[str, Any]:
         "version": history.version(sandbox),
         "waiting": store.all("SELECT * FROM sessions WHERE state = ? ORDER BY created_at DESC", OPEN),
         "paying": store.all(
-            "SELECT * FROM orders WHERE trade_state IN (?, ?) ORDER BY created_at DESC", USERPAYING, NOTPAY
+            "SELECT * FROM orders WHERE trade_state IN (?, ?) AND product <> ? ORDER BY created_at DESC",
+            USERPAYING,
+            NOTPAY,
+            COMBINE,
         ),
         "signed": store.all(
             "SELECT * FROM contracts WHERE state = ? ORDER BY signed_at DESC LIMIT ?", SIGNED, 4 * LATEST

@@ -12,7 +12,7 @@ from .engine.clock import compact_day, rfc3339
 from .engine.fields import BOTH, Field, currency, group, integer, one_of, query_integer, text, url
 from .engine.protocol import WITH_BOTH, WITH_NUMBERS, Call, Party
 from .engine.store import Row
-from .orders import NUMBER, PAYSCORE, REFUND, SUCCESS, fingerprint
+from .orders import COMBINE, NUMBER, PAYSCORE, REFUND, SUCCESS, fingerprint
 from .recharge import RECHARGE
 
 if TYPE_CHECKING:
@@ -264,6 +264,8 @@ class Refunds:
         order = self._sandbox.orders.get(row["transaction_id"])
         if order["product"] == PAYSCORE:
             return self._sandbox.domestic_refunds.payload(row, order)
+        if order["product"] == COMBINE:
+            return self._sandbox.ecommerce_refunds.payload(row, order)
         identity = self._sandbox.identity(order)
         return {
             **{name: identity.get(name) for name in ("mchid", "sp_mchid", "sub_mchid")},

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS orders (
     total INTEGER NOT NULL, currency TEXT NOT NULL, payer_total INTEGER, payer_currency TEXT, rate INTEGER,
     trade_state TEXT NOT NULL, created_at REAL NOT NULL, success_at REAL, reversed_at REAL,
     due_at REAL, due_state TEXT, special INTEGER, fingerprint TEXT NOT NULL, promotion TEXT,
-    UNIQUE (mchid, out_trade_no));
+    combine_out_trade_no TEXT, individual_auth_id TEXT, UNIQUE (mchid, out_trade_no));
 CREATE INDEX IF NOT EXISTS orders_due ON orders (due_at);
 CREATE TABLE IF NOT EXISTS refunds (
     refund_id TEXT PRIMARY KEY, transaction_id TEXT NOT NULL, mchid TEXT NOT NULL, sub_mchid TEXT NOT NULL,
@@ -58,6 +58,11 @@ CREATE TABLE IF NOT EXISTS service_orders (
     total_amount INTEGER, collection TEXT, created_at REAL NOT NULL, due_at REAL, running_until REAL, special INTEGER,
     fingerprints TEXT NOT NULL, UNIQUE (mchid, out_order_no));
 CREATE INDEX IF NOT EXISTS service_orders_due ON service_orders (due_at);
+CREATE TABLE IF NOT EXISTS combine_orders (
+    prepay_id TEXT PRIMARY KEY, mchid TEXT NOT NULL, appid TEXT NOT NULL, combine_out_trade_no TEXT NOT NULL,
+    client TEXT NOT NULL, openid TEXT NOT NULL, notify_url TEXT NOT NULL, trade_scenario TEXT, device_id TEXT,
+    prepay_at REAL NOT NULL, expires_at REAL, paying INTEGER NOT NULL, combine_transaction_id TEXT,
+    created_at REAL NOT NULL, fingerprint TEXT NOT NULL, UNIQUE (mchid, combine_out_trade_no));
 CREATE TABLE IF NOT EXISTS payees (
     mchid TEXT NOT NULL, appid TEXT NOT NULL, openid TEXT NOT NULL, auth_state TEXT NOT NULL, individual_auth_id TEXT,
     operation_at REAL NOT NULL, form TEXT, PRIMARY KEY (mchid, appid, openid));

@@ -14,14 +14,14 @@ from django.urls import reverse
 
 from .. import conf
 from ..engine import transitions
-from ..models import Contract, Order, PayeeAuthorization, PayscorePlan, Refund, ServiceOrder, SignPlan
+from ..models import CombineOrder, Contract, Order, PayeeAuthorization, PayscorePlan, Refund, ServiceOrder, SignPlan
 from ..sandbox import Sandbox, create_app
 from ..sandbox.transport import WSGIAdapter
-from ..services import contracts, orders, payees, payscore, refunds, service_orders, sign_plans
+from ..services import combine_orders, contracts, orders, payees, payscore, refunds, service_orders, sign_plans
 
 SHOP = "https://shop.example"
 ALIASES = ("default", "institution", "mainland", "mainland_partner")
-Row = TypeVar("Row", Contract, Order, PayeeAuthorization, Refund, SignPlan, ServiceOrder)
+Row = TypeVar("Row", CombineOrder, Contract, Order, PayeeAuthorization, Refund, SignPlan, ServiceOrder)
 LESSONS = (  # three in all, the last one free
     payscore.Detail("Lesson 1", 10000, 10000),
     payscore.Detail("Lesson 2", 10000, 5000, "half price"),
@@ -136,6 +136,20 @@ class WxpaySandbox:
         if form and told["form"] != form:
             raise AssertionError(f"form {told['form']} was signed, not {form}")
         return self._after(payee)
+
+    def pay_combined(self, order: CombineOrder) -> CombineOrder:
+        """The payer pays in his mini program: what it is given is checked as WeChat would. Returns the row."""
+        params = combine_orders.payment_params(order)
+        if params is None:
+            raise AssertionError(f"{order} is {order.state}: it cannot be paid")
+        self.wechat.combine_orders.requested(params)
+        self.wechat.combine_orders.pays(order.combine_out_trade_no, mchid=order.mchid)
+        return self._after(order)
+
+    def fail_combined(self, order: CombineOrder) -> CombineOrder:
+        """The payment fails, of which nobody is notified. Returns the row, not asked about yet."""
+        self.wechat.combine_orders.fails(order.combine_out_trade_no, mchid=order.mchid)
+        return self._after(order)
 
     def withdraw(self, payee: PayeeAuthorization) -> PayeeAuthorization:
         """A person withdraws in WeChat, of which nobody is notified. Returns the row, not asked about yet."""
@@ -259,6 +273,20 @@ class WxpaySandbox:
         self._names += 1
         usual: dict[str, Any] = {"openid": f"o-payee-{self._names}", "merchant": "mainland"}
         return payees.sync(self.authorize(payees.enrol(**usual | asked)))
+
+    def combined(self, *amounts: int, **asked: Any) -> CombineOrder:
+        """A combined order that can be paid: of these amounts, each for another payee."""
+        self._names += 1
+        merchant = asked.get("merchant", "mainland")
+        parts = [
+            combine_orders.Part(self.payee(merchant=merchant), amount, f"Item {place}")
+            for place, amount in enumerate(amounts or (1200, 800), 1)
+        ]
+        usual: dict[str, Any] = {
+            "parts": parts, "openid": f"o-payer-{self._names}", "reference": f"basket-{self._names}",
+            "merchant": merchant,
+        }  # fmt: skip
+        return combine_orders.place(**usual | asked)
 
     def refund(self, order: Order, amount: int, **asked: Any) -> Refund:
         """A refund that was asked for and accepted."""

@@ -2,8 +2,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ... import conf
 from ...client.errors import WxPayError
-from ...models import Contract, Order, PayeeAuthorization, PayscorePlan, Refund, ServiceOrder, SignPlan
-from ...services import contracts, orders, payees, payscore, refunds, service_orders, sign_plans
+from ...models import CombineOrder, Contract, Order, PayeeAuthorization, PayscorePlan, Refund, ServiceOrder, SignPlan
+from ...services import combine_orders, contracts, orders, payees, payscore, refunds, service_orders, sign_plans
 
 SUBJECTS = {  # what is asked about, and the numbers that name it: what PayScore collected has WeChat Pay's number alone
     "contract": (Contract, ("out_contract_code",), contracts.sync),
@@ -11,6 +11,11 @@ SUBJECTS = {  # what is asked about, and the numbers that name it: what PayScore
     "refund": (Refund, ("out_refund_no",), refunds.sync),
     "payscore_plan": (PayscorePlan, ("merchant_plan_no",), payscore.sync),
     "sign_plan": (SignPlan, ("merchant_sign_plan_no",), sign_plans.sync),
+    "combine_order": (
+        CombineOrder,
+        ("combine_out_trade_no", "combine_transaction_id"),
+        combine_orders.sync,
+    ),
     "payee": (PayeeAuthorization, ("payee_no", "individual_auth_id"), payees.sync),
     "service_order": (ServiceOrder, ("out_order_no",), service_orders.sync),
 }

@@ -1,6 +1,6 @@
 """Orders: what a payer owes and whether it was paid. One module per way of charging, one way in for facts."""
 
-from . import payscore  # noqa: F401  (declares its product)
+from . import combine, payscore  # noqa: F401  (each declares its product)
 from .deductions import deduct, plan_deduction, plan_retry, retry_deduction
 from .facts import apply_order, sync
 from .polls import poll, status

@@ -15,6 +15,7 @@ from ...models import Contract, Order, Outcome, Refund
 
 State = Order.State
 PROVES_PAYMENT = Order.PAID
+PAID = "TRANSACTION.SUCCESS"  # combined orders are told by the same type
 
 
 def apply_order(fact: Fact) -> Applied:
@@ -37,7 +38,7 @@ def apply_order(fact: Fact) -> Applied:
     ]
     if differing := differences(fact, known):
         return refuse(row, fact, differing)
-    if state == State.SUCCESS and row.state not in Order.PAID and _was_refunded(row):
+    if state == State.SUCCESS and row.state not in Order.PAID and was_refunded(row):
         state = State.REFUND  # its refund's success came first, and a refunded order never counts as merely paid
     changes = {
         "transaction_id": fact.number("transaction_id") or fact.number("id"),
@@ -68,7 +69,8 @@ def _locked(fact: Fact) -> Any:
     return named(rows, transaction_id=fact.data.get("transaction_id"))
 
 
-def _was_refunded(row: Order) -> bool:
+def was_refunded(row: Order) -> bool:
+    """Whether we know of a refund of it that succeeded."""
     return row.refund_reserved > 0 and row.refunds.filter(state=Refund.State.SUCCESS).exists()
 
 
@@ -95,7 +97,7 @@ registry.subject(
     registry.Subject(
         model=Order,
         apply=apply_order,
-        events=(registry.Event("TRANSACTION.SUCCESS", "out_trade_no"),),
+        events=(registry.Event(PAID, "out_trade_no", belongs=lambda payload: "combine_out_trade_no" not in payload),),
         signal=_signal,
         confirmed=Order.DEAD,  # the guides ask for one query after a message that closes a payment
         patience=dict.fromkeys((State.CREATED, State.NOTPAY, State.USERPAYING), timedelta(days=1)),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ...client import Client
 from ...client.answers import Answer
 from ...engine.registry import Product
+from ...exceptions import NotAllowedNow
 from ...models import Order, Refund
 
 
@@ -20,6 +21,9 @@ class RefundCalls(NamedTuple):
     query_all: Callable[[Client, Order], Iterable[Mapping[str, Any]]] | None  # None where there is no such call
     sources: frozenset[str]  # what a refund may be paid from
     names_currency: bool  # whether every message of a refund says its currency
+    about: Callable[[Order], Mapping[str, Any]] = (
+        lambda order: {}
+    )  # what a request says of the order beside its numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,36 @@ DOMESTIC_REFUNDS = RefundCalls(
     sources=frozenset({Refund.FundSource.AVAILABLE}),
     names_currency=False,
 )
+
+
+ECOMMERCE_REFUNDS = RefundCalls(
+    create=lambda client, fields: client.ecommerce_refunds.create(**_ecommerce(fields)),
+    query=lambda client, refund: client.ecommerce_refunds.query(
+        **_number(refund), individual_auth_id=refund.order.individual_auth_id
+    ),
+    query_all=None,
+    sources=frozenset({Refund.FundSource.AVAILABLE, Refund.FundSource.NOT_SETTLED, Refund.FundSource.PREPAID}),
+    names_currency=False,
+    about=lambda order: _of_part(order),
+)
+
+
+def _of_part(order: Order) -> dict[str, Any]:
+    """What names a part of a combined order. Raises NotAllowedNow while WeChat Pay's number of the whole is unknown."""
+    whole: Any = order.combine_order
+    if not whole.combine_transaction_id:
+        raise NotAllowedNow(f"Combined order {whole.number} must be queried before it is refunded. Nothing was sent.")
+    return {
+        "individual_auth_id": order.individual_auth_id,
+        "combine_transaction_id": whole.combine_transaction_id,
+        "out_trade_no": order.out_trade_no,
+    }
+
+
+def _ecommerce(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, as the call for individual payees takes it: no sub-merchant, and another word for the source."""
+    same = {name: value for name, value in fields.items() if name not in ("source", "sub_mchid", "sub_appid")}
+    return same | ({"funds_account": fields["source"]} if fields["source"] else {})
 
 
 def _domestic(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ...client.errors import RequestNotSent, WxPayError
 from ...engine import commands, failures, operations, queries, registry, remote, transactions
 from ...engine.facts import Applied, Fact, move
 from ...engine.signatures import takes_what
-from ...exceptions import OrderPaid
+from ...exceptions import NotAllowedNow, OrderPaid
 from ...models import Action, Operation, Order, Outcome
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def plan_reversal(order: Order, *, reference: str | None = None, by: User | None
     reference: a form's token; the same again plans nothing. An earlier request without an outcome gives way once no
     request of it can be under way, which is also later than the 15 seconds WeChat Pay wants between a quick payment
     and its reversal. Returns the `Order`, with nothing planned when it is proved dead already. Joins
-    the caller's transaction; nothing is sent here. Raises OrderPaid (refund it), OperationPending.
+    the caller's transaction; nothing is sent here. Raises OrderPaid (refund it), OperationPending, NotAllowedNow (a
+    part of a combined order: close that).
     """
     with transactions.atomic():
         row = Order.objects.select_for_update().get(pk=order.pk)
@@ -43,6 +44,8 @@ def plan_reversal(order: Order, *, reference: str | None = None, by: User | None
             return row
         if row.is_paid:
             raise OrderPaid(f"Order {row.out_trade_no} is paid ({row.state}): refund it. Nothing was sent.")
+        if row.combine_order_id is not None:
+            raise NotAllowedNow(f"Order {row.out_trade_no} is part of a combined order: close that. Nothing was sent.")
         to_send = {"out_trade_no": row.out_trade_no, "sub_mchid": row.sub_mchid}
         earlier = (Action.DEDUCT, Action.PAY)
         return operations.plan(row, Action.REVERSE, to_send, reference=reference, by=by, supersede=earlier)

@@ -189,6 +189,7 @@ def _to_send(refund: Refund, order: Order) -> dict[str, Any]:
         "notify_url": remote.merchant_of(order).notify_url,
         "sub_mchid": order.sub_mchid,
         "sub_appid": order.sub_appid,
+        **registry.product_of(order).refunds.about(order),
     }
 
 
