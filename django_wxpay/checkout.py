@@ -15,7 +15,7 @@ Customers' endpoints take the key of an offer and nothing else: the server names
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -135,6 +135,33 @@ class PayeeOffer:
         return answer if isinstance(answer, PayeeOffer) else cls(**answer)
 
 
+@dataclass(frozen=True)
+class CombineOffer:
+    """What a customer may pay to individual payees at once; the values are those of `services.combine_orders.place`.
+
+    parts: `combine_orders.Part`s, or dicts of their values: payee (a row that is authorised), amount in fen,
+    description. openid: the payer's, under the merchant's appid. reference: your basket's name: the same again is the
+    same payment.
+    """
+
+    parts: Sequence[Any]
+    openid: str
+    reference: str
+    merchant: str
+    client: str = "mini_program"
+    trade_scenario: str = ""
+    expires_in_seconds: int | None = None
+    payer_client_ip: str = ""
+    device_id: str = ""
+
+    @classmethod
+    def of(cls, answer: CombineOffer | Answer) -> CombineOffer:
+        """What `combine_offer` returned, as an offer. Raises UnknownOffer for None."""
+        if answer is None:
+            raise UnknownOffer
+        return answer if isinstance(answer, CombineOffer) else cls(**answer)
+
+
 class Checkout:
     """Base class of a shop's checkout: it knows no offers. One is made for each request."""
 
@@ -163,5 +190,12 @@ class Checkout:
         """Whether the signed-in person (`request.user`) may become a payee, and under which openid.
 
         Return a `PayeeOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
+        """
+        return None
+
+    def combine_offer(self, request: HttpRequest, key: str) -> CombineOffer | Answer:
+        """What the signed-in customer (`request.user`) may pay under this key: a basket, say.
+
+        Return a `CombineOffer` (or a dict of its values). None, or raising UnknownOffer, means 404.
         """
         return None

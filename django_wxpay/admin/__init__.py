@@ -3,6 +3,7 @@
 from . import (  # noqa: F401  (each registers its rows with the admin site)
     bills,
     certificates,
+    combine_orders,
     contracts,
     discrepancies,
     notifications,

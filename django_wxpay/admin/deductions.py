@@ -26,6 +26,8 @@ class CloseOrder(StaffAction):
             return _("The order is paid: it is refunded, never closed.")
         if row.is_dead:
             return _("The order will not be paid any more: there is nothing to close.")
+        if row.combine_order_id:
+            return _("It is part of a combined order: that one is closed.")
         return ""
 
     def facts(self, row):

@@ -46,7 +46,7 @@ class OrderAdmin(ObjectAdmin):
             {
                 "fields": [
                     ("out_trade_no", "transaction_id"), ("description", "reference"),
-                    ("user", "contract_link", "service_order_link"),
+                    ("user", "contract_link", "service_order_link"), ("combine_order_link", "payee_link"),
                     ("success_time", "payer_paid"), "promotions", ("attempt", "error_code"),
                 ]
             },
@@ -117,6 +117,14 @@ class OrderAdmin(ObjectAdmin):
     @admin.display(description=_("service order"))
     def service_order_link(self, row):
         return link_to(row.service_order, site=self.admin_site)
+
+    @admin.display(description=_("combined order"))
+    def combine_order_link(self, row):
+        return link_to(row.combine_order, site=self.admin_site)
+
+    @admin.display(description=_("individual payee"))
+    def payee_link(self, row):
+        return link_to(row.payee, site=self.admin_site)
 
     @admin.display(description=_("paid by the payer"))
     def payer_paid(self, row):

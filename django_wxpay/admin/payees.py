@@ -8,10 +8,13 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from ..models import PayeeAuthorization
 from ..services import payees
-from .base import NOTHING, badge, masked, shortened
+from . import amounts
+from .base import NOTHING, badge, link_to, masked, shortened
+from .facts import state_label
 from .filters import MerchantFilter, month
 from .objects import ObjectAdmin, Part
 from .queries import Query
@@ -32,6 +35,7 @@ class QueryPayee(Query):
 
 
 QUERY = QueryPayee()
+SHOWN = 20
 
 
 @admin.register(PayeeAuthorization)
@@ -73,6 +77,20 @@ class PayeeAuthorizationAdmin(ObjectAdmin):
             Part(_("User"), row.user or NOTHING),
             Part(_("Last confirmed"), row.synced_at or NOTHING),
         ]
+
+    def related(self, row: PayeeAuthorization) -> list[dict[str, Any]]:
+        newest = [
+            [
+                link_to(order, shortened(order), self.admin_site),
+                badge(order.state, state_label(order)),
+                order.description,
+                amounts.in_words(order.amount_total, order.currency),
+                order.created_at,
+            ]
+            for order in row.orders.order_by("-pk")[:SHOWN]
+        ]
+        heads = [pgettext_lazy("payment", "Order"), _("State"), _("Description"), _("Amount"), _("Created")]
+        return [{"title": _("Newest orders"), "heads": heads, "rows": newest, "empty": _("He got nothing yet.")}]
 
     @admin.display(description=_("our number"), ordering="payee_no")
     def number_shown(self, row: PayeeAuthorization) -> Any:

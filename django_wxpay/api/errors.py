@@ -31,7 +31,15 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 5
 # The request or the account is not as WeChat Pay wants it: no customer can mend that.
 OUR_MISTAKES = ("PARAM_ERROR", "INVALID_REQUEST")
-NUMBERS = ("out_contract_code", "out_trade_no", "out_refund_no", "merchant_sign_plan_no", "out_order_no", "payee_no")
+NUMBERS = (
+    "out_contract_code",
+    "out_trade_no",
+    "out_refund_no",
+    "merchant_sign_plan_no",
+    "out_order_no",
+    "payee_no",
+    "combine_out_trade_no",
+)
 
 
 def handler(exc, context):

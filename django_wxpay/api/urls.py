@@ -2,6 +2,7 @@
 
 from rest_framework.routers import SimpleRouter
 
+from .combine_orders import CombineOrderViewSet
 from .contracts import ContractViewSet
 from .orders import QuickPaymentViewSet
 from .payees import PayeeViewSet
@@ -14,5 +15,6 @@ router.register("quick-payments", QuickPaymentViewSet, basename="quick-payment")
 router.register("sign-plans", SignPlanViewSet, basename="sign-plan")
 router.register("service-orders", ServiceOrderViewSet, basename="service-order")
 router.register("payees", PayeeViewSet, basename="payee")
+router.register("combine-orders", CombineOrderViewSet, basename="combine-order")
 
 urlpatterns = router.urls

@@ -118,6 +118,23 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
         sandbox.after_change()
         return redirect(came_from if _is_web(came_from) else url_for("phone.home"), 303)
 
+    @phone.route("/_sandbox/phone/payment", methods=["GET", "POST"])
+    def payment() -> Response | str | tuple[str, int]:
+        """What ``wx.requestPayment`` was given, in the query; checked as WeChat would before it shows the page."""
+        given = request.args.to_dict()
+        came_from = given.pop("return_url", "")
+        try:
+            row = sandbox.combine_orders.requested(given)
+        except Refused as refused:
+            return _payment_page(sandbox, None, came_from, problem=refused.message), refused.status
+        if request.method == "GET":
+            return _payment_page(sandbox, row, came_from)
+        deeds = {"pay": sandbox.combine_orders.pays, "fail": sandbox.combine_orders.fails}
+        if deed := deeds.get(request.form.get("do", "")):
+            deed(row["combine_out_trade_no"], mchid=row["mchid"])
+        sandbox.after_change()
+        return redirect(came_from if _is_web(came_from) else url_for("phone.home"), 303)
+
     @phone.post("/_sandbox/phone/payees/<openid>/withdraw")
     def withdraw(openid: str) -> Response:
         return _done(sandbox, lambda: sandbox.payees.withdraw(openid, mchid=request.form.get("mchid", "")))
@@ -234,6 +251,17 @@ def _payee_page(
         sandbox=sandbox,
         given=given,
         told=told,
+        came_from=came_from if _is_web(came_from) else "",
+        problem=problem,
+    )
+
+
+def _payment_page(sandbox: Sandbox, row: Row | None, came_from: str, *, problem: str = "") -> str:
+    return render_template(
+        "sandbox/payment.html",
+        sandbox=sandbox,
+        row=row,
+        parts=sandbox.combine_orders.parts(row) if row else [],
         came_from=came_from if _is_web(came_from) else "",
         problem=problem,
     )

@@ -13,16 +13,16 @@ from .. import conf
 from ..client.errors import InvalidField, OutcomeUnknown, RateLimited, RequestNotSent
 from ..engine import commands, operations
 from ..exceptions import ContractNotSigned, OperationPending, ReferenceReused
-from ..models import Action, Contract, Operation, SignPlan, WireObject
-from . import contracts, sign_plans
+from ..models import Action, CombineOrder, Contract, Operation, SignPlan, WireObject
+from . import combine_orders, contracts, sign_plans
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser as User
 
-    from ..checkout import ContractOffer, SignPlanOffer
+    from ..checkout import CombineOffer, ContractOffer, SignPlanOffer
 
 State = Contract.State
-Row = TypeVar("Row", Contract, SignPlan)
+Row = TypeVar("Row", CombineOrder, Contract, SignPlan)
 # Of these one is at hand already: signed, to be signed, or to be renewed.
 AT_HAND = (SignPlan.State.SIGNED, SignPlan.State.PLANNED, SignPlan.State.UNSIGNED, SignPlan.State.LAPSED)
 ENDED = (SignPlan.State.SIGN_PLAN_CANCEL, SignPlan.State.COMPLETE, SignPlan.State.EXPIRE)
@@ -72,6 +72,50 @@ def open_sign_plan(user: User, offer: SignPlanOffer) -> SignPlan:
         return sign_plans.plan_renewal(latest, by=user)
 
     return _open(user, plan, offer.reference)
+
+
+def open_combine_order(user: User, offer: CombineOffer) -> CombineOrder:
+    """Let a customer pay an offer (a `CombineOffer`): the payment that is there, else a new one; another attempt of one
+    that was closed.
+
+    Returns the `CombineOrder`: NOTPAY when it can be paid, SUCCESS when it is paid already; CREATED while a worker
+    still tries to place it, PAYERROR while a failed one is being closed.
+
+    Raises InvalidField, ReferenceReused (nothing was sent), APIError.
+    """
+
+    def plan() -> CombineOrder:
+        row = combine_orders.plan_order(**vars(offer), user=user, by=user)
+        if row.was_known and row.state in (CombineOrder.State.CLOSED, CombineOrder.State.REFUSED):
+            return combine_orders.plan_another(row, by=user)
+        return row
+
+    return _open(user, plan, offer.reference)
+
+
+def payment_of(order: CombineOrder) -> dict[str, str] | None:
+    """What lets a customer pay now; None when it cannot be paid, or WeChat Pay gave no answer."""
+    try:
+        return combine_orders.payment_params(order)
+    except (OutcomeUnknown, RateLimited, RequestNotSent, OperationPending):
+        return None
+
+
+def close_combine_order(order: CombineOrder, *, by: User | None) -> CombineOrder:
+    """Close a customer's combined order; one that is closed, or being closed, is left as it is.
+
+    Returns the `CombineOrder`, not yet CLOSED when the outcome is not known: it is being found out. Raises OrderPaid,
+    NotAllowedNow (it was refused), APIError.
+    """
+    try:
+        return combine_orders.close(order, by=by)
+    except (OutcomeUnknown, RateLimited, RequestNotSent):
+        return _fresh(order)
+    except OperationPending:
+        pending = commands.open_of(order)
+        if pending is None or pending.action != Action.CLOSE:
+            raise
+        return _fresh(order)
 
 
 def _open(user: User, plan: Callable[[], Row], reference: str | None) -> Row:

@@ -109,6 +109,25 @@ def on_service(order, does):
     return {"state": getattr(service_orders, does)(ServiceOrder.objects.get(pk=order), **asked).state}
 
 
+def place_combined(payees, reference):
+    from django_wxpay.models import PayeeAuthorization
+    from django_wxpay.services import combine_orders
+
+    parts = [
+        combine_orders.Part(PayeeAuthorization.objects.get(pk=payee), 500 + place, "Book")
+        for place, payee in enumerate(payees)
+    ]
+    made = combine_orders.place(parts=parts, openid="o-payer", reference=reference, merchant="mainland")
+    return {"number": made.number, "state": made.state}
+
+
+def close_combined(order):
+    from django_wxpay.models import CombineOrder
+    from django_wxpay.services import combine_orders
+
+    return {"state": combine_orders.close(CombineOrder.objects.get(pk=order)).state}
+
+
 def poll_service_orders():
     from django_wxpay.services import service_orders
 
@@ -155,7 +174,7 @@ ACTIONS = {
     action.__name__: action
     for action in (
         deduct, scan, advance_till, poll_orders, refund, download, sign, terminate, sign_plan, start_service,
-        on_service, poll_service_orders, send_due, receive, deliver_due,
+        on_service, poll_service_orders, place_combined, close_combined, send_due, receive, deliver_due,
     )
 }  # fmt: skip
 

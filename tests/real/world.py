@@ -24,11 +24,12 @@ from django.apps import apps
 from django.db import OperationalError, connection, connections, models
 from django.db.models import F
 
-from django_wxpay.services import contracts, payscore, service_orders, sign_plans
+from django_wxpay.services import combine_orders, contracts, payees, payscore, service_orders, sign_plans
 
 DEDUCT = "/v3/global/papay/transactions"
 SIGN_PLANS = "/v3/payscore/sign-plan/user-sign-plans"
 SERVICE_ORDERS = "/v3/payscore/serviceorder"
+COMBINED = "/v3/combine-transactions"
 REFUND = "/v3/global/refunds"
 PATIENCE_SECONDS = 30
 
@@ -251,6 +252,14 @@ class RealSandbox:
     def state(self):
         return self._session.get(f"{self.url}/_sandbox/state?limit=300", timeout=PATIENCE_SECONDS).json()
 
+    def combine_order(self, order):
+        """What WeChat Pay has of a combined order; None when it has none."""
+        return self._one("combine_orders", "combine_out_trade_no", order.combine_out_trade_no)
+
+    def parts(self, order):
+        """What WeChat Pay has of its parts, in their order."""
+        return [one for one in self.state()["orders"] if one["combine_out_trade_no"] == order.combine_out_trade_no]
+
     def sign_plan(self, sign_plan):
         """What WeChat Pay has of a sign plan; None when it has none."""
         return self._one("sign_plans", "merchant_sign_plan_no", sign_plan.merchant_sign_plan_no)
@@ -369,6 +378,17 @@ class World:
         order = service_orders.start(sign_plan, reference=self.name("lesson"))
         assert order.is_running
         return order
+
+    def payee(self):
+        """A person who is authorised, as we know."""
+        payee = payees.enrol(openid=self.name("o-payee"), merchant="mainland")
+        self.sandbox.tell(f"payees/{payee.openid}/authorize", mchid=payee.mchid)
+        return payees.sync(payee)
+
+    def combined(self, parts=2):
+        """A combined order that can be paid; its notification will be a `letter`."""
+        listed = [combine_orders.Part(self.payee(), 500 + place, "Book") for place in range(parts)]
+        return combine_orders.place(parts=listed, openid="o-payer", reference=self.name("basket"), merchant="mainland")
 
     def letter(self, event_type):
         """The next notification of that type, as it came from WeChat Pay."""

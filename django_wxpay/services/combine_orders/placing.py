@@ -55,7 +55,7 @@ class Part:
 
 def plan_order(
     *,
-    parts: Sequence[Part],
+    parts: Sequence[Part | Mapping[str, Any]],
     openid: str,
     reference: str,
     user: User | None = None,
@@ -69,16 +69,17 @@ def plan_order(
 ) -> CombineOrder:
     """Write down a combined order; `send_operations` asks WeChat Pay for it.
 
-    parts: 1 to 10, each with an authorised payee of this merchant. openid: the payer's, under the merchant's appid.
-    reference: the shop's own name for this payment, at most 64 characters; the same again, with the same values,
-    returns the same row. trade_scenario: RECOMMERCE, TIP, or what WeChat Pay names next. expires_in_seconds: how long
-    it can be paid, COMBINE_ORDER_EXPIRES_SECONDS by default; then it is closed. payer_client_ip, device_id: of the
-    scene.
+    parts: 1 to 10 (a `Part` or a dict of its values), each with an authorised payee of this merchant. openid: the
+    payer's, under the merchant's appid. reference: the shop's own name for this payment, at most 64 characters; the
+    same again, with the same values, returns the same row. trade_scenario: RECOMMERCE, TIP, or what WeChat Pay names
+    next. expires_in_seconds: how long it can be paid, COMBINE_ORDER_EXPIRES_SECONDS by default; then it is closed.
+    payer_client_ip, device_id: of the scene.
 
     Returns the `CombineOrder` (CREATED) with its `orders`. Joins the caller's transaction; nothing is sent here. Raises
     InvalidField (parts, amounts, a payee who is not authorised), ReferenceReused, ImproperlyConfigured.
     """
     config = conf.merchant(merchant)
+    listed = [part if isinstance(part, Part) else Part(**part) for part in parts]
     openid = hide(openid)
     fields.identifier("openid", openid, 128)
     fields.text("reference", reference, 64)
@@ -88,7 +89,7 @@ def plan_order(
     fields.text("device_id", device_id, 16, required=False)
     seconds = conf.setting("COMBINE_ORDER_EXPIRES_SECONDS") if expires_in_seconds is None else expires_in_seconds
     fields.whole("expires_in_seconds", seconds, LEAST_EXPIRY, MOST_EXPIRY)
-    total = _checked(parts, config)
+    total = _checked(listed, config)
     on_row = {
         "openid": openid, "trade_scenario": trade_scenario, "amount_total": total,
         "user_id": user.pk if user else None,
@@ -96,11 +97,11 @@ def plan_order(
     said = {"client": client, "payer_client_ip": payer_client_ip, "device_id": device_id}
     try:
         with transactions.atomic():
-            if known := _asked_as(config, reference, parts, on_row, said):
+            if known := _asked_as(config, reference, listed, on_row, said):
                 return known
-            return _written(config, reference, 1, parts, on_row, said, seconds, by)
+            return _written(config, reference, 1, listed, on_row, said, seconds, by)
     except IntegrityError:
-        if known := _asked_as(config, reference, parts, on_row, said):  # somebody used it at this very moment
+        if known := _asked_as(config, reference, listed, on_row, said):  # somebody used it at this very moment
             return known
         raise
 
