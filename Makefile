@@ -9,6 +9,7 @@ JOBS ?= 2
 POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/wxpay
 MYSQL_URL ?= mysql://root@127.0.0.1:3306/wxpay
 REDIS_URL ?= redis://127.0.0.1:6379/0
+WITHOUT_DATABASE := tests/client tests/sandbox
 
 .PHONY: help demo demo-check test test-all test-databases test-browser check clean
 
@@ -43,12 +44,13 @@ test: $(VENV)/.installed
 
 test-all: test-databases test-browser
 
+# What needs no database was tested by `make test`.
 test-databases: $(VENV)/.installed-all
 ifdef DATABASE_URL
-	REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS)
+	REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) $(WITHOUT_DATABASE:%=--ignore=%)
 else
-	DATABASE_URL=$(POSTGRES_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS)
-	DATABASE_URL=$(MYSQL_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS)
+	DATABASE_URL=$(POSTGRES_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) $(WITHOUT_DATABASE:%=--ignore=%)
+	DATABASE_URL=$(MYSQL_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) $(WITHOUT_DATABASE:%=--ignore=%)
 endif
 
 # A run of its own: Playwright keeps an event loop in the thread of the tests.

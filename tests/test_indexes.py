@@ -29,6 +29,7 @@ from django_wxpay.admin.filters import AboutFilter
 from django_wxpay.engine import operations, timeline
 from django_wxpay.models import (
     Bill,
+    CombineOrder,
     Contract,
     Discrepancy,
     Notification,
@@ -46,6 +47,7 @@ from django_wxpay.sandbox.special import COLLECTION_AMOUNTS
 from django_wxpay.services import (
     attention,
     bills,
+    combine_orders,
     contracts,
     orders,
     payees,
@@ -73,8 +75,8 @@ ROWS = 1000
 MANY = 600  # no page or batch is so large: whoever reads more of a table's rows reads all that there are
 AFTERNOON_IN_CHINA = datetime(2026, 3, 20, 8, tzinfo=tz.utc)
 GROWING = (
-    Bill, Contract, Discrepancy, Notification, Operation, Order, PayeeAuthorization, Refund, ServiceOrder, Settlement,
-    SignPlan, SignPlanDetail, Transition,
+    Bill, CombineOrder, Contract, Discrepancy, Notification, Operation, Order, PayeeAuthorization, Refund, ServiceOrder,
+    Settlement, SignPlan, SignPlanDetail, Transition,
 )  # fmt: skip
 TABLES = {model._meta.db_table for model in GROWING}
 
@@ -93,6 +95,9 @@ def long_history(wxpay_sandbox, settings, tmp_path):
         _copies(refund, "out_refund_no", "refund_id", order_id=paid)
         _courses()
         _copies(make_payee(state="UNAUTHORIZED"), "payee_no", "openid", "individual_auth_id")
+        long_ago = wxpay_sandbox.pay_combined(wxpay_sandbox.combined(100))
+        _copies(long_ago, "combine_out_trade_no", "combine_transaction_id", next_poll_at=[None] * ROWS)
+        CombineOrder.objects.filter(pk=long_ago.pk).update(next_poll_at=None, recheck_after=None)
         about = {"merchant": "institution", "object_id": order.pk}
         _copies(Operation(**about, mchid=mchid, subject="order", action="DEDUCT", state="DONE"))
         _copies(Discrepancy(**about, kind="MISMATCH", about="order", state="RESOLVED"))
@@ -175,6 +180,8 @@ def at_work(long_history):
     refunds.plan_refund(paid, amount=1, reference="planned", reason="")
     orders.plan_reversal(unpaid)
     make_payee(**late)
+    basket = long_history.combined(100, 200)
+    CombineOrder.objects.filter(pk=basket.pk).update(**late, close_after=past)
     make_payscore_plan(state="PLANNED", **late)
     make_sign_plan(state="UNSIGNED", **late)
     sign_plans.plan_signing(long_history.plan(), openid="o-synthetic-0001", reference="planned")
@@ -317,7 +324,8 @@ def _list(boss, *asked):
     return lambda: boss(*asked)
 
 
-def test_what_is_asked_of_one_row_reads_what_is_its_own(at_work, boss):
+def test_what_is_asked_of_one_row_reads_what_is_its_own(at_work, long_history, boss):
+    sandbox = long_history
     contract, order = at_work.contract, at_work
     customer = APIClient()
     customer.force_authenticate(boss.user)
@@ -336,8 +344,18 @@ def test_what_is_asked_of_one_row_reads_what_is_its_own(at_work, boss):
         payees.sign_params(payees.sync(payee))
         assert customer.get("/wxpay/payees/").json()["results"][0]["payee_no"] == payee.payee_no
 
+    def buyer():
+        basket = sandbox.combined(100, 200, user=boss.user)
+        combine_orders.payment_params(basket)
+        paid = combine_orders.sync(sandbox.pay_combined(basket))
+        refunds.plan_refund(paid.orders.first(), amount=1, reference="torn", reason="")
+        assert customer.get("/wxpay/combine-orders/").json()["results"][0]["state"] == "SUCCESS"
+        boss(f"payeeauthorization/{paid.orders.first().payee_id}/change")
+        combine_orders.close(sandbox.combined(100))
+
     assert served(
         ("a seller", seller),
+        ("a buyer", buyer),
         ("deduct", lambda: orders.deduct(contract, **charge)),
         ("refund", lambda: refunds.plan_refund(order, amount=2, reference="another", reason="")),
         ("terminate", lambda: contracts.terminate(contract)),

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 
 from django_wxpay.engine import operations
 from django_wxpay.models import Contract, Order
-from django_wxpay.services import bills
+from django_wxpay.services import bills, combine_orders, payees
 
 from .blocks import DOCS, code_blocks
 
@@ -142,3 +142,14 @@ def test_a_seller_of_the_individuals_page_signs_and_withdraws(wxpay_sandbox, set
     wxpay_sandbox.wechat.payees.agree(page.how_he_stands(seller))
     assert page.how_he_stands(seller).startswith("IA")
     page.test_a_seller_withdraws(wxpay_sandbox, None)
+
+    payee = payees.enrol(user=seller, merchant="market")
+    item = SimpleNamespace(pk=7, seller=SimpleNamespace(payee=payee), price=1200, title="Used book")
+    buyer = get_user_model().objects.create_user("mei")
+    buyer.openid = "o-mei"
+    placed = page.pay_basket(SimpleNamespace(pk=3, items=[item]), buyer)
+    assert page.pay_basket(SimpleNamespace(pk=3, items=[item]), buyer).pk == placed.pk
+    assert wxpay_sandbox.pay_combined(placed).is_paid and placed.orders.get().attach == "item-7"
+    offer = page.BasketCheckout().combine_offer(SimpleNamespace(user=buyer), "wang")
+    assert combine_orders.place(**vars(offer)).amount_total == 1200
+    page.test_a_basket_pays_two_sellers(wxpay_sandbox, None)

@@ -13,6 +13,7 @@ NAMES = {
     "send_operations", "deliver_transitions", "poll_contracts", "poll_orders", "poll_refunds", "close_expired_orders",
     "retry_notifications", "refresh_certificates", "prune_notifications", "download_due_bills", "fetch_settlements",
     "watch_open_rows", "poll_payscore_plans", "poll_sign_plans", "poll_service_orders", "poll_payees",
+    "poll_combine_orders",
 }  # fmt: skip
 
 

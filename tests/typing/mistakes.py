@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_wxpay import signals
-from django_wxpay.checkout import Checkout, ContractOffer, PayeeOffer, SignPlanOffer
+from django_wxpay.checkout import Checkout, CombineOffer, ContractOffer, PayeeOffer, SignPlanOffer
 from django_wxpay.models import (
     Contract,
     Order,
@@ -17,7 +17,16 @@ from django_wxpay.models import (
     SignPlan,
     Transition,
 )
-from django_wxpay.services import contracts, orders, payees, payscore, refunds, service_orders, sign_plans
+from django_wxpay.services import (
+    combine_orders,
+    contracts,
+    orders,
+    payees,
+    payscore,
+    refunds,
+    service_orders,
+    sign_plans,
+)
 from django_wxpay.testing import WxpaySandbox
 
 
@@ -75,6 +84,11 @@ def sellers(payee: PayeeAuthorization, order: Order) -> None:
     payees.pre_sign(payee, client="h5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     payees.sync(order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     print(payees.sign_params(payee)["package"])  # type: ignore[index]  # pyright: ignore[reportOptionalSubscript, reportUnknownArgumentType]
+    combine_orders.Part(order, 500, "Book")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    combine_orders.Part(payee, "5.00", "Book")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    combine_orders.place(parts=[], openid="o-one")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    combine_orders.close(order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    CombineOffer(parts=[], openid="o-one", reference="b")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     PayeeOffer(openid="o-one")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
