@@ -4,6 +4,7 @@ The same programs as in the live demo; members and staff are played over HTTP, t
 page and by its JSON control.
 """
 
+import re
 import sys
 import time
 from datetime import datetime, timedelta
@@ -30,6 +31,7 @@ class Story:
         self.demo = demo
         self.shop, self.sandbox = demo.shop, f"{demo.sandbox}/_sandbox"
         self.li, self.chan, self.staff, self.cashier = Browser(), Browser(), Browser(), Browser()
+        self.wang, self.zhou, self.mei = Browser(), Browser(), Browser()
 
     def steps(self):
         return [
@@ -60,7 +62,11 @@ class Story:
                 "a second course's signature is lost on the way: a query finds out; it is cancelled in WeChat",
                 self.sign_lost,
             ),
-            ("WeChat Pay's books agree: two contracts ended, five payments, two refunds", self.compare),
+            ("two customers become sellers, in their mini program", self.become_sellers),
+            ("a third pays both with one payment", self.buy_both),
+            ("staff refunds CN¥10.00 of one thing in the admin", self.refund_thing),
+            ("one seller withdraws in WeChat: what he sells cannot be bought any more", self.withdraw_seller),
+            ("WeChat Pay's books agree: two contracts ended, seven payments, three refunds", self.compare),
             ("yesterday's statement is downloaded, its hash and its lines are right", self.download_statement),
             ("nothing is left over that needs a person", self.see_nothing_open),
         ]
@@ -269,6 +275,46 @@ class Story:
         self.control(f"sign-plans/{number}/revoke")
         self.watch_page(self.chan, "courses/", "Cancelled")
 
+    # A market where customers sell
+
+    def become_sellers(self):
+        for browser, name in ((self.wang, "Wang Jun"), (self.zhou, "Zhou Lan")):
+            page = browser.open(f"{self.shop}/market/")
+            form = next(form for form in page.forms if form["action"].endswith("/market/sell/"))
+            phone = browser.submit(page, form, name=name)
+            expect("Let this platform's buyers pay you?" in phone.text and "form A" in phone.text, phone.text)
+            back = browser.submit(phone, phone.form("do"), do="agree")
+            expect("You may be paid" in back.text, f"{back.url} says {back.text}")
+
+    def buy_both(self):
+        page = self.watch_page(self.mei, "market/", "Wang Jun", "Zhou Lan")
+        things = re.findall(r'name="thing" value="(\d+)"', page.html)
+        expect(len(things) == 2, page.text)
+        form = next(form for form in page.forms if form["action"].endswith("/market/buy/"))
+        phone = self.mei.submit(page, form, name="Mei Fang", thing=things)
+        expect("One payment, 2 payees." in phone.text, phone.text)
+        back = self.mei.submit(phone, phone.form("do"), do="pay")
+        expect("Paid" in back.text, f"{back.url} says {back.text}")
+
+    def refund_thing(self):
+        listed = _absolute(self.staff.open(f"{self.shop}/admin/django_wxpay/order/?product__exact=COMBINE"))
+        url = next(link for link in listed if link.partition("?")[0].endswith("/change/"))
+        question = self.staff.open(url.partition("change/")[0] + "refund/")
+        page = self.staff.submit(question, question.form("amount", "reason"), amount="10.00", reason="a crack")
+        self.staff.submit(page, page.form("amount", "reason"))
+        self.watch_page(self.mei, "market/", "−CN¥10.00", "Refunded")
+
+    def withdraw_seller(self):
+        openid = next(row["openid"] for row in self.state()["payees"] if row["openid"].startswith("o-zhou"))
+        self.control(f"payees/{openid}/withdraw")
+        page = self.mei.open(f"{self.shop}/market/")
+        things = re.findall(r'name="thing" value="(\d+)"', page.html)
+        form = next(form for form in page.forms if form["action"].endswith("/market/buy/"))
+        refused = self.mei.submit(page, form, thing=things)
+        expect("This cannot be bought at the moment" in refused.text, refused.text)
+        left = re.findall(r'name="thing" value="(\d+)"', refused.html)
+        expect(len(left) == 1 and "Zhou Lan" not in refused.text.partition("For sale")[2], refused.text)
+
     # WeChat Pay's side
 
     def forge(self):
@@ -290,8 +336,8 @@ class Story:
         state = self.state()
         expect([row["state"] for row in state["contracts"]] == ["TERMINATED"] * 2, str(state["contracts"]))
         paid = [row for row in state["orders"] if row["trade_state"] in ("SUCCESS", "REFUND")]
-        expect(len(paid) == 5, str(state["orders"]))
-        expect([row["status"] for row in state["refunds"]] == ["SUCCESS"] * 2, str(state["refunds"]))
+        expect(len(paid) == 7, str(state["orders"]))
+        expect([row["status"] for row in state["refunds"]] == ["SUCCESS"] * 3, str(state["refunds"]))
         lessons = [row["state"] for row in state["service_orders"]]
         expect(lessons == ["DONE", "REVOKED", "DONE"], str(state["service_orders"]))
         plans = [row["sign_state"] for row in state["sign_plans"]]

@@ -4,9 +4,9 @@ WXPAY["CHECKOUT"] names this class. Customers send a key and nothing else: plan,
 cashier does send an amount; it is capped here.
 """
 
-from django_wxpay.checkout import Checkout, ContractOffer, QuickPayOffer, SignPlanOffer
+from django_wxpay.checkout import Checkout, ContractOffer, PayeeOffer, QuickPayOffer, SignPlanOffer
 
-from . import course
+from . import course, market
 from .plans import PLANS
 
 TILL_LIMITS = {"HKD": 500_000, "CNY": 500_000}  # what the till takes: minor units
@@ -24,6 +24,15 @@ class ShopCheckout(Checkout):
         """The course of that key. A real shop knows the customer's openid from the mini program's login."""
         plan = course.plan_of(key)
         return plan and SignPlanOffer(plan=plan, openid=f"o-{request.user.username}"[:128])
+
+    def payee_offer(self, request):
+        """Every customer may sell on the market."""
+        return PayeeOffer(merchant=market.MERCHANT, openid=market.openid_of(request.user))
+
+    def combine_offer(self, request, key):
+        """A basket of the market: the key names it and what is in it, as "7:12,13"."""
+        basket, _, chosen = key.partition(":")
+        return market.offer(request.user, chosen.split(","), f"basket-{request.user.pk}-{basket}")
 
     def quick_pay_offer(self, request, amount, currency):
         """What is scanned at the counter, up to the till's limit."""

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import lessons, till, views
+from . import lessons, stalls, till, views
 
 app_name = "shop"
 
@@ -13,6 +13,10 @@ urlpatterns = [
     path("courses/sign-up/<slug:key>/", lessons.sign_up, name="sign_up"),
     path("trainer/", lessons.trainer, name="trainer"),
     path("trainer/<str:number>/<str:deed>/", lessons.lesson, name="lesson"),
+    path("market/", stalls.market, name="market"),
+    path("market/sell/", stalls.sell, name="market_sell"),
+    path("market/buy/", stalls.buy, name="market_buy"),
+    path("market/pay/<str:number>/", stalls.pay, name="market_pay"),
     path("till/", till.till, name="till"),
     path("till/<str:out_trade_no>/", till.till_order, name="till_order"),
     path("leave/", views.leave, name="leave"),
