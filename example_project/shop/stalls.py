@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -24,12 +25,12 @@ NEWEST = 10
 @transaction.non_atomic_requests
 def market(request):
     """What is for sale; what this customer sells, and has paid. What waits is confirmed with WeChat Pay."""
-    mine, payments = None, []
+    mine, payments, opened_at = None, [], timezone.now()
     if request.user.is_authenticated:
         mine = request.user.wxpay_payees.filter(merchant=goods.MERCHANT).order_by("pk").first()
         mine = payees.status(mine) if mine and not mine.is_authorized else mine
         found = request.user.wxpay_combine_orders.order_by("-pk")[:NEWEST]
-        payments = [_payment(request, combine_orders.status(order)) for order in found]
+        payments = [_payment(combine_orders.status(order), opened_at) for order in found]
     context = {
         "stalls": goods.stalls(),
         "mine": mine,
@@ -85,14 +86,15 @@ def pay(request, number):
     return redirect(_phone(request, "payment", params) or "shop:market")
 
 
-def _payment(request, order):
+def _payment(order, opened_at):
+    """A payment as shown; the page looks again while WeChat Pay was not asked for this very view."""
     parts = list(order.orders.select_related("payee__user").prefetch_related("refunds").order_by("pk"))
     refunds = [refund for part in parts for refund in part.refunds.all()]
-    is_new = order.state in (CombineOrder.State.CREATED, CombineOrder.State.PAYERROR)
+    is_known = order.is_final or (order.synced_at and order.synced_at >= opened_at)
     return {
         "order": order,
         "parts": parts,
-        "is_changing": is_new or any(not refund.is_final for refund in refunds),
+        "is_changing": not is_known or any(not refund.is_final for refund in refunds),
     }
 
 
