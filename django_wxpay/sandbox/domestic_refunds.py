@@ -45,6 +45,7 @@ class DomesticRefunds:
             if known["fingerprint"] != fingerprint(asked):
                 raise Refused(400, "INVALID_REQUEST", "out_refund_no was used with other parameters")
             return ok(self._shown(known))
+        self._refunds.must_be_new(party.mchid, asked["out_refund_no"])
         order = self._order_of(party, asked)
         self._refunds.check(order, asked["amount"])
         outcome = special.of_refund(asked["amount"]["refund"])

@@ -46,6 +46,7 @@ class EcommerceRefunds:
             if known["fingerprint"] != fingerprint(asked):
                 raise Refused(400, "INVALID_REQUEST", "out_refund_no was used with other parameters")
             return ok(self._accepted(known))
+        self._refunds.must_be_new(call.merchant.mchid, asked["out_refund_no"])
         order = self._order_of(call, asked)
         amount = {"currency": "CNY"} | asked["amount"]
         self._refunds.check(order, amount)

@@ -276,6 +276,15 @@ def test_a_refund_that_cannot_be_is_refused(market, phone, status, changes):
     assert answer.status_code == status
 
 
+def test_a_year_after_the_payment_it_is_too_late(market, phone):
+    body, _ = market.placed()
+    phone.post(f"/_sandbox/combine-orders/{body['combine_out_trade_no']}/pay", json={"mchid": market.mchid})
+    whole = market.order(body)
+    market.sandbox.advance(365 * 86400 + 60)
+    answer = market.post(f"{REFUNDS}/apply", **market.refund(body, whole, whole["sub_orders"][0]))
+    assert refused(answer) == (400, "INVALID_REQUEST")
+
+
 def test_what_is_not_there_is_not_found(market):
     assert refused(market.get(f"{ROOT}/out-trade-no/nobodys")) == (404, "ORDER_NOT_EXIST")
     assert refused(market.get(f"{ROOT}/id/430")) == (404, "ORDER_NOT_EXIST")

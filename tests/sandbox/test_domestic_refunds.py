@@ -78,6 +78,22 @@ def test_no_more_than_was_paid_is_ever_refunded(school):
     assert school.post(REFUNDS, **body_of(school, paid, 1000)).status_code == 200
 
 
+def test_a_year_after_the_payment_it_is_too_late(school):
+    paid = school.paid()
+    school.sandbox.advance(365 * 86400 + 60)
+    assert refused(school.post(REFUNDS, **body_of(school, paid))) == (400, "INVALID_REQUEST")
+
+
+def test_a_number_is_used_once_in_a_merchant(app, sandbox):
+    partner = School(app, mode="partner")
+    first = body_of(partner, partner.paid())
+    partner.post(REFUNDS, **first)
+    sandbox.add_sub_merchant("1900000310", "wx5a4d0b0c00000310", of=partner.mchid)
+    partner.merchant = partner.merchant | {"mainland_sub_mchid": "1900000310"}
+    body = body_of(partner, partner.paid(), out_refund_no=first["out_refund_no"])
+    assert refused(partner.post(REFUNDS, **body)) == (400, "INVALID_REQUEST")
+
+
 def test_what_is_not_ours_or_not_there_is_not_found(app):
     direct, partner = School(app), School(app, mode="partner")
     paid = direct.paid()
