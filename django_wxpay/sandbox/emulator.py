@@ -23,7 +23,7 @@ from .engine.keys import Keys, new_apiv3_key, shared_keys
 from .engine.notifications import Notifications, Sender
 from .engine.protocol import Merchant
 from .engine.store import Row, Store
-from .mainland import SERVICE_ID
+from .mainland import OTHER_SERVICE_ID, SERVICE_ID
 from .orders import Orders
 from .payees import Payees
 from .payscore import Payscore
@@ -128,6 +128,7 @@ class Sandbox:
             "mainland_sub_mchid": MAINLAND_SUB_MCHID,
             "mainland_sub_appid": MAINLAND_SUB_APPID,
             "service_id": SERVICE_ID,
+            "other_service_id": OTHER_SERVICE_ID,
             "merchant_serial": self.keys.merchant.serial,
             "merchant_private_key": self.keys.merchant.private_key,
             "merchant_certificate": self.keys.merchant.certificate,

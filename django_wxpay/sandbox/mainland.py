@@ -21,8 +21,8 @@ SUB_MCHID = (Field("sub_mchid", MCHID, INSTITUTION, INSTITUTION),)
 OPENIDS = (Field("openid", text(128), DIRECT), Field("sub_openid", text(128), modes=INSTITUTION))
 ORDER_NUMBER = text(32, pattern=r"[0-9A-Za-z_\-|*]+")
 NUMBER = text(32, pattern=r"[0-9A-Za-z_\-*]+")
-# The service that this sandbox grants, to whom it likes, and its largest values.
-SERVICE_ID = "00002000000000000000000000000001"
+# The services that this sandbox grants to everybody, and their largest values. The second is there to be confused.
+SERVICE_ID, OTHER_SERVICE_ID = "00002000000000000000000000000001", "00002000000000000000000000000002"
 PLAN_DURATION_MAX, DEDUCTION_QUANTITY_MAX, RISK_AMOUNT_MAX = 365, 30, 10_000_000
 # The last part of a Request-ID, by which WeChat Pay's support tells reasons apart.
 STATE_ILLEGAL, CANNOT_REVOKE, OTHER_PARAMETERS, ONLY_WHILE_PAYING = 271302262, 271316592, 271316598, 271316657
@@ -49,7 +49,7 @@ def user_of(call: Call, asked: dict[str, Any]) -> dict[str, str]:
 
 
 def must_be_granted(service_id: str) -> None:
-    if service_id != SERVICE_ID:
+    if service_id not in (SERVICE_ID, OTHER_SERVICE_ID):
         raise Refused(403, "NO_AUTH", "the merchant has no such service", reason=NOT_BOUND)
 
 

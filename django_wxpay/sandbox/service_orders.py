@@ -94,7 +94,9 @@ _CREATE = (
     Field("out_trade_no", ORDER_NUMBER),
     Field("out_order_no", ORDER_NUMBER),
 )
-_OWN = (Field("appid", APPID, DIRECT), *SUB_MCHID, Field("service_id", text(32), BOTH))
+_OF = (Field("appid", APPID, DIRECT), *SUB_MCHID)
+_SERVICE_ID = Field("service_id", text(32))  # where newer pages call it optional
+_OWN = (*_OF, Field("service_id", text(32), BOTH))
 _PAYMENTS = Field("post_payments", _items(100), BOTH)
 _DISCOUNTS = Field("post_discounts", _items(30, unique=True))
 _TOTAL = Field("total_amount", integer(0), BOTH)
@@ -108,12 +110,14 @@ _COMPLETE = (
     Field("profit_sharing", _flag),
     Field("goods_tag", text(32)),
 )
-_MODIFY = (*_OWN, _PAYMENTS, _DISCOUNTS, _TOTAL, Field("reason", text(50), BOTH))
+_CANCEL = (*_OF, _SERVICE_ID, Field("reason", text(50), BOTH))
+_MODIFY = (*_OF, Field("service_id", text(32), DIRECT), _PAYMENTS, _DISCOUNTS, _TOTAL, Field("reason", text(50), BOTH))
 _SYNC = (
     *_OWN,
     Field("type", one_of("Order_Paid"), BOTH),
     Field("detail", group(Field("paid_time", china_time, BOTH)), BOTH),
 )
+_PAY = (Field("appid", APPID), *SUB_MCHID, _SERVICE_ID)
 
 
 class ServiceOrders:
@@ -140,12 +144,15 @@ class ServiceOrders:
             assert known is not None
             return ok(self._shown(known, full=False))
         sign_plan, detail = self._sandbox.sign_plans.for_order(party, asked["sign_plan_id"], asked["plan_detail_no"])
+        if asked["service_id"] != sign_plan["service_id"]:
+            raise Refused(400, "INVALID_REQUEST", "service_id is not that of the sign plan")
         if number != detail["merchant_plan_detail_no"]:
             raise Refused(400, "PARAM_ERROR", "out_trade_no is not the merchant_plan_detail_no of this service")
         if any(user[name] != sign_plan[name] for name in user):
             raise Refused(400, "INVALID_REQUEST", "another user signed this plan")
         if "start_time" not in asked["time_range"]:
             raise Refused(400, "PARAM_ERROR", "time_range.start_time is required")
+        self._check_order(asked["time_range"])
         order_id = f"1564{secrets.randbelow(10**16):016d}"
         self._store.insert(
             "service_orders",
@@ -171,21 +178,23 @@ class ServiceOrders:
             fingerprints={"create": written(asked)},
         )
         self._sandbox.sign_plans.advance(sign_plan["sign_plan_id"], detail["plan_detail_no"], USING, order_id=order_id)
-        return ok(self._shown(self._find(party, number), full=False))
+        made = self._by_number(party, number)
+        assert made is not None
+        return ok(self._shown(made, full=False))
 
     def query(self, call: Call, *, partner: bool = False) -> Reply:
         """GET /v3/payscore/serviceorder?…, by out_order_no or query_id (which is order_id here)."""
         asked = call.query(*_OWN, Field("out_order_no", ORDER_NUMBER), Field("query_id", text(64)))
-        party = party_of(call, asked, partner=partner)
-        given = [name for name in ("out_order_no", "query_id") if name in asked]
-        if len(given) != 1:
+        if ("out_order_no" in asked) == ("query_id" in asked):
             raise Refused(400, "PARAM_ERROR", "give exactly one of out_order_no and query_id")
-        return ok(self._shown(self._find(party, asked[given[0]])))
+        if "query_id" in asked:
+            return ok(self._shown(self._named(call, asked, asked["query_id"], partner=partner, column="order_id")))
+        return ok(self._shown(self._named(call, asked, asked["out_order_no"], partner=partner)))
 
     def complete(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
         """POST …/serviceorder/{out_order_no}/complete."""
         asked = call.body(*_COMPLETE)
-        order = self._find(party_of(call, asked, partner=partner), out_order_no)
+        order = self._named(call, asked, out_order_no, partner=partner)
         if self._repeated(order, "complete", asked):
             return self._answer(order, partner)
         if order["state_description"] != USER_CONFIRM:
@@ -222,8 +231,8 @@ class ServiceOrders:
 
     def cancel(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
         """POST …/serviceorder/{out_order_no}/cancel: also while it is collected, but for a running deduction."""
-        asked = call.body(*_OWN, Field("reason", text(50), BOTH))
-        order = self._find(party_of(call, asked, partner=partner), out_order_no)
+        asked = call.body(*_CANCEL)
+        order = self._named(call, asked, out_order_no, partner=partner)
         if not self._repeated(order, "cancel", asked):
             if order["state"] == REVOKED:
                 raise Refused(400, "INVALID_REQUEST", "cancelled with other parameters", reason=OTHER_PARAMETERS)
@@ -242,11 +251,12 @@ class ServiceOrders:
     def sync(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
         """POST …/serviceorder/{out_order_no}/sync: the user paid the merchant another way."""
         asked = call.body(*_SYNC)
-        order = self._find(party_of(call, asked, partner=partner), out_order_no)
+        order = self._named(call, asked, out_order_no, partner=partner)
         if not self._repeated(order, "sync", asked):
             self._must_collect(order)
             self._must_not_run(order)
             paid_time = asked["detail"]["paid_time"].ljust(14, "0")
+            self._check_past("detail.paid_time", paid_time)
             entry = {"amount": order["total_amount"], "paid_type": MCH, "paid_time": paid_time}
             self._collect(order, entry, tell=False)
             if special.of_number(order["special"]).races:
@@ -256,7 +266,7 @@ class ServiceOrders:
     def modify(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
         """POST …/serviceorder/{out_order_no}/modify: downwards, while it is collected."""
         asked = call.body(*_MODIFY)
-        order = self._find(party_of(call, asked, partner=partner), out_order_no)
+        order = self._named(call, asked, out_order_no, partner=partner)
         if not self._repeated(order, "modify", asked):
             self._must_collect(order)
             self._must_not_run(order)
@@ -274,10 +284,15 @@ class ServiceOrders:
         return self._answer(self._again(order), partner)
 
     def pay(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
-        """POST …/serviceorder/{out_order_no}/pay: try the collection now. What never pays does not now, either."""
-        asked = call.body(*(Field(field.name, field.check, modes=field.modes) for field in _OWN))
-        order = self._find(party_of(call, asked, partner=partner), out_order_no)
+        """POST …/serviceorder/{out_order_no}/pay: try the collection now, unless a deduction runs.
+
+        What never pays does not now, either.
+        """
+        asked = call.body(*_PAY)
+        order = self._named(call, asked, out_order_no, partner=partner)
         self._must_collect(order)
+        if special.of_number(order["special"]).pays and not self._runs(order):
+            self._deduct(order)
         if partner:
             return no_content()
         names = ("appid", "mchid", "out_order_no", "service_id", "order_id")
@@ -393,11 +408,16 @@ class ServiceOrders:
     def _check_times(self, times: dict[str, str]) -> None:
         if "end_time" not in times:
             raise Refused(400, "PARAM_ERROR", "创建订单未填写服务结束时间,则结束时间必填")
-        end = moment_of(times["end_time"])
-        if end > self._sandbox.clock.now() + 1:
-            raise Refused(400, "PARAM_ERROR", "time_range.end_time is later than now")
-        if "start_time" in times and end < moment_of(times["start_time"]):
+        self._check_past("time_range.end_time", times["end_time"])
+        self._check_order(times)
+
+    def _check_order(self, times: dict[str, str]) -> None:
+        if times.keys() >= {"start_time", "end_time"} and moment_of(times["end_time"]) < moment_of(times["start_time"]):
             raise Refused(400, "PARAM_ERROR", "end_time is before start_time", reason=END_BEFORE_START)
+
+    def _check_past(self, name: str, value: str) -> None:
+        if moment_of(value) > self._sandbox.clock.now() + 1:
+            raise Refused(400, "PARAM_ERROR", f"{name} is later than now")
 
     def _must_collect(self, order: Row) -> None:
         if order["state_description"] != MCH_COMPLETE:
@@ -405,8 +425,11 @@ class ServiceOrders:
             raise Refused(400, code, f"the order is {self._where(order)}", reason=ONLY_WHILE_PAYING)
 
     def _must_not_run(self, order: Row) -> None:
-        if order["running_until"] and order["running_until"] > self._sandbox.clock.now():
+        if self._runs(order):
             raise Refused(400, "INVALID_REQUEST", "a deduction is in progress", reason=DEDUCTION_RUNNING)
+
+    def _runs(self, order: Row) -> bool:
+        return bool(order["running_until"] and order["running_until"] > self._sandbox.clock.now())
 
     def _repeated(self, order: Row, what: str, asked: dict[str, Any]) -> bool:
         """Whether this very request was carried out before; else remember it, unless it is refused afterwards."""
@@ -433,21 +456,32 @@ class ServiceOrders:
         return no_content() if partner else ok(self._shown(order, full=False))
 
     def _again(self, order: Row) -> Row:
-        return self.get(order["order_id"])
+        fresh = self._store.one("SELECT * FROM service_orders WHERE order_id = ?", order["order_id"])
+        assert fresh is not None
+        return fresh
 
-    def _by_number(self, party: Party, number: str) -> Row | None:
+    def _by_number(self, party: Party, number: str, *, column: str = "out_order_no") -> Row | None:
         return self._store.one(
-            "SELECT * FROM service_orders WHERE (out_order_no = ? OR order_id = ?) AND mchid = ? AND sub_mchid = ?",
-            number,
+            f"SELECT * FROM service_orders WHERE {column} = ? AND mchid = ? AND sub_mchid = ?",
             number,
             party.mchid,
             party.sub_mchid,
         )
 
-    def _find(self, party: Party, number: str) -> Row:
-        if order := self._by_number(party, number):
-            return order
-        raise Refused(404, "ORDER_NOT_EXIST", "the order does not exist", reason=NOT_FOUND)
+    def _named(
+        self, call: Call, asked: dict[str, Any], number: str, *, partner: bool, column: str = "out_order_no"
+    ) -> Row:
+        """Return the order that a call is about, or refuse: the caller's own, of the service that it names."""
+        party = party_of(call, asked, partner=partner)
+        service_id = asked.get("service_id")
+        if service_id:
+            must_be_granted(service_id)
+        order = self._by_number(party, number, column=column)
+        if not order:
+            raise Refused(404, "ORDER_NOT_EXIST", "the order does not exist", reason=NOT_FOUND)
+        if service_id not in (None, order["service_id"]):
+            raise Refused(400, "INVALID_REQUEST", "service_id is not the order's")
+        return order
 
     def _shown(self, order: Row, *, full: bool = True) -> dict[str, Any]:
         """Return the order as answers show it; notifications and queries also show what was collected."""

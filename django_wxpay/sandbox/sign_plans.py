@@ -67,6 +67,8 @@ class SignPlans:
         plan = self._sandbox.payscore.get(asked["plan_id"])
         if not plan or (plan["mchid"], plan["sub_mchid"]) != (party.mchid, party.sub_mchid):
             raise Refused(404, "RESOURCE_NOT_EXISTS", "the plan does not exist")
+        if asked["service_id"] != plan["service_id"]:
+            raise Refused(400, "INVALID_REQUEST", "service_id is not that of the plan")
         if plan["plan_state"] != NORMAL:
             raise Refused(400, "INVALID_REQUEST", f"the plan is {plan['plan_state']}", reason=STATE_ILLEGAL)
         now = self._sandbox.clock.now()

@@ -8,7 +8,7 @@ MERCHANT_KEYS = {
     "merchant_private_key", "merchant_certificate", "apiv3_key", "platform_serial", "platform_certificate",
     "public_key_id", "public_key",
     "mainland_mchid", "mainland_appid", "mainland_sp_mchid", "mainland_sp_appid", "mainland_sub_mchid",
-    "mainland_sub_appid", "service_id",
+    "mainland_sub_appid", "service_id", "other_service_id",
 }  # fmt: skip
 
 

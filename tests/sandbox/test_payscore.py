@@ -2,6 +2,7 @@
 
 import pytest
 
+from django_wxpay.sandbox.mainland import OTHER_SERVICE_ID
 from tests.sandbox.shop import NOTIFY_URL, School
 
 SIGNED, CANCELLED = "PAYSCORE.USER_SIGN_PLAN", "PAYSCORE.USER_CANCEL_SIGN_PLAN"
@@ -160,6 +161,7 @@ def test_a_stopped_plan_is_not_signed_and_what_is_signed_runs_to_its_end(school)
         ("PARAM_ERROR", {"sign_plan_detail": SEVEN}),
         ("PARAM_ERROR", {"sign_plan_detail": []}),
         ("RESOURCE_NOT_EXISTS", {"plan_id": "0" * 32}),
+        ("INVALID_REQUEST", {"service_id": OTHER_SERVICE_ID}),
     ],
 )
 def test_a_signing_that_cannot_be_is_refused(school, code, changes):

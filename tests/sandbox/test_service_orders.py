@@ -4,6 +4,7 @@ import pytest
 import requests
 
 from django_wxpay.sandbox import special
+from django_wxpay.sandbox.mainland import OTHER_SERVICE_ID
 from tests.sandbox.shop import School
 from tests.sandbox.test_payscore import reason, refused
 
@@ -12,6 +13,14 @@ AT_10_S, NEVER, RUNNING, RUNS_UNPAID, RACES, KEPT, LOST, FAILS_FIRST = (
     special.COLLECTION_AMOUNTS + number for number in range(1, 9)
 )
 PAID_AT = {"type": "Order_Paid", "detail": {"paid_time": "20260301"}}
+
+
+def asks_of(school):
+    """What may be asked of an order by its number, with what such a call says."""
+    return {
+        "complete": school.complete_body(NEVER), "cancel": {"reason": "rain"}, "sync": PAID_AT,
+        "modify": school.modification(1), "pay": {},
+    }  # fmt: skip
 
 
 def test_a_service_is_started_completed_and_paid(school, mailbox):
@@ -94,12 +103,20 @@ def test_no_service_is_skipped_and_none_begins_before_the_last_is_paid(school):
         ("INVALID_REQUEST", {"openid": "o-2"}),
         ("RESOURCE_NOT_EXISTS", {"sign_plan_id": "0" * 32}),
         ("NO_AUTH", {"service_id": "0" * 32}),
+        ("INVALID_REQUEST", {"service_id": OTHER_SERVICE_ID}),
+        ("PARAM_ERROR", {"time_range": {"start_time": "20260301100000", "end_time": "20260301095959"}}),
     ],
 )
 def test_a_start_that_cannot_be_is_refused(school, code, changes):
     answer = school.post(school.starts, **school.start_body(school.signed_plan(), **changes))
     assert refused(answer)[1] == code
     assert school.sandbox.describe()["service_orders"] == []
+
+
+def test_a_start_that_ends_before_it_begins_says_so(school):
+    times = {"start_time": "20260301100000", "end_time": "20260301095959"}
+    answer = school.post(school.starts, **school.start_body(school.signed_plan(), time_range=times))
+    assert refused(answer) == (400, "PARAM_ERROR") and reason(answer) == 271316637
 
 
 @pytest.mark.parametrize(
@@ -205,6 +222,13 @@ def test_what_was_paid_elsewhere_ends_it_without_a_message(school, mailbox):
     assert refused(school.ask(school.completed(NEVER), "sync", **PAID_AT | {"type": "Order"})) == (400, "PARAM_ERROR")
 
 
+def test_nothing_was_paid_elsewhere_in_the_future(school):
+    number = school.completed(NEVER)
+    answer = school.ask(number, "sync", **PAID_AT | {"detail": {"paid_time": "20991231"}})
+    assert refused(answer) == (400, "PARAM_ERROR")
+    assert school.order(number)["state_description"] == "MCH_COMPLETE"
+
+
 # Special amounts
 
 
@@ -224,6 +248,23 @@ def test_never_paid_until_the_user_does_it_on_the_phone(app, school):
     assert school.order(number)["state"] == "DOING"
     back = app.test_client().post(f"/_sandbox/phone/service-orders/{number}", data={"do": "pay"})
     assert back.status_code == 303 and school.order(number)["state"] == "DONE"
+
+
+def test_asking_for_the_collection_does_not_wait_for_it(school, mailbox):
+    number = school.completed(AT_10_S)
+    assert school.ask(number, "pay").status_code in (200, 204)
+    assert school.order(number)["collection"]["paid_amount"] == AT_10_S
+    school.sandbox.advance(20)
+    assert mailbox.types.count(PAID) == 1
+    assert refused(school.ask(number, "pay"))[0] == 400
+
+
+def test_asking_for_the_collection_begins_no_second_deduction(school, mailbox):
+    number = school.completed(RUNNING)
+    assert school.ask(number, "pay").status_code in (200, 204)
+    assert school.order(number)["state_description"] == "MCH_COMPLETE"
+    school.sandbox.advance(11)
+    assert mailbox.types.count(PAID) == 1
 
 
 def test_scripts_let_the_user_pay(app, school):
@@ -292,6 +333,47 @@ def test_a_payment_is_told_for_four_hours(school, mailbox):
 
 
 # Numbers, faults
+
+
+def test_an_order_is_asked_for_with_its_service(school):
+    number = school.completed(NEVER)
+    for service_id, expected in {"0" * 32: (403, "NO_AUTH"), OTHER_SERVICE_ID: (400, "INVALID_REQUEST")}.items():
+        school.service = {"service_id": service_id}
+        for what, body in asks_of(school).items():
+            answer = school.post(f"{school.orders}/{number}/{what}", **school.own | body | school.service)
+            assert refused(answer) == expected, what
+        answer = school.get(school.orders, **school.own, **school.service, out_order_no=number)
+        assert refused(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("what", "optional"),
+    [("complete", ()), ("cancel", ("direct", "partner")), ("sync", ()), ("modify", ("partner",)),
+     ("pay", ("direct", "partner"))],
+)  # fmt: skip
+def test_the_service_may_be_left_out_where_the_manual_says_so(school, what, optional):
+    number = school.started() if what == "complete" else school.completed(NEVER)
+    body = {name: value for name, value in asks_of(school)[what].items() if name != "service_id"}
+    answer = school.post(f"{school.orders}/{number}/{what}", **school.own | body)
+    if school.mode in optional:
+        assert answer.status_code in (200, 204)
+    else:
+        assert refused(answer) == (400, "PARAM_ERROR")
+
+
+def test_a_query_names_its_service(school):
+    number = school.started()
+    assert refused(school.get(school.orders, **school.own, out_order_no=number)) == (400, "PARAM_ERROR")
+
+
+def test_neither_number_stands_for_the_other(school):
+    number = school.completed(NEVER)
+    order_id, asked = school.order(number)["order_id"], {**school.own, **school.service}
+    assert refused(school.get(school.orders, **asked, out_order_no=order_id)) == (404, "ORDER_NOT_EXIST")
+    assert refused(school.get(school.orders, **asked, query_id=number)) == (404, "ORDER_NOT_EXIST")
+    for what, body in asks_of(school).items():
+        answer = school.post(f"{school.orders}/{order_id}/{what}", **asked | body)
+        assert refused(answer) == (404, "ORDER_NOT_EXIST"), what
 
 
 def test_an_unknown_order_is_not_found_and_one_number_is_wanted(school):
