@@ -60,19 +60,19 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
 
     @control.post("/sign-plans/<number>/confirm")
     def confirm_sign_plan(number: str) -> Response:
-        return _json(shown(sandbox.sign_plans.confirm(number)))
+        return _json(shown(sandbox.sign_plans.confirm(number, mchid=_given().get("mchid", ""))))
 
     @control.post("/sign-plans/<number>/cancel")
     def cancel_sign_plan(number: str) -> Response:
-        return _json(shown(sandbox.sign_plans.cancel_by_user(number)))
+        return _json(shown(sandbox.sign_plans.cancel_by_user(number, mchid=_given().get("mchid", ""))))
 
     @control.post("/sign-plans/<number>/revoke")
     def revoke_service(number: str) -> Response:
-        return _json(shown(sandbox.sign_plans.revoke_service(number)))
+        return _json(shown(sandbox.sign_plans.revoke_service(number, mchid=_given().get("mchid", ""))))
 
     @control.post("/service-orders/<number>/pay")
     def pay_service_order(number: str) -> Response:
-        return _json(shown(sandbox.service_orders.user_pays(number)))
+        return _json(shown(sandbox.service_orders.user_pays(number, mchid=_given().get("mchid", ""))))
 
     @control.post("/request-sign")
     def request_sign() -> Response:

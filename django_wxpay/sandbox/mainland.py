@@ -11,6 +11,7 @@ from .engine.answers import Refused
 from .engine.clock import CHINA
 from .engine.fields import BOTH, DIRECT, INSTITUTION, Field, Wrong, text
 from .engine.protocol import APPID, MCHID, Call, Party
+from .engine.store import Row
 
 PARTIES = (  # partners name their own appid so, too
     Field("appid", APPID, BOTH),
@@ -51,6 +52,16 @@ def user_of(call: Call, asked: dict[str, Any]) -> dict[str, str]:
 def must_be_granted(service_id: str) -> None:
     if service_id not in (SERVICE_ID, OTHER_SERVICE_ID):
         raise Refused(403, "NO_AUTH", "the merchant has no such service", reason=NOT_BOUND)
+
+
+def only_one(rows: list[Row], what: str, *, code: str) -> Row:
+    """Return the row that a number names to whoever plays the user; refuse one that several merchants use."""
+    if not rows:
+        raise Refused(404, code, f"no {what}")
+    if len(rows) > 1:
+        owners = ", ".join(sorted({row["mchid"] for row in rows}))
+        raise Refused(409, "INVALID_REQUEST", f"there is more than one {what}: give its mchid ({owners}) or its id")
+    return rows[0]
 
 
 def same_again(known: str | None, asked: dict[str, Any]) -> bool:

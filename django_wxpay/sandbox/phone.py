@@ -230,8 +230,8 @@ def _sign_plan_page(sandbox: Sandbox, number: str, came_from: str, *, problem: s
     sandbox.settle()
     try:
         row = sandbox.sign_plans.get(number)
-    except Refused:
-        abort(404, "There is no such sign plan in this sandbox.")
+    except Refused as refused:
+        abort(refused.status, refused.message)
     return render_template(
         "sandbox/sign_plan.html",
         row=row,

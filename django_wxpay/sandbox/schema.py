@@ -48,7 +48,8 @@ CREATE TABLE IF NOT EXISTS sign_plans (
     openid TEXT, sub_openid TEXT, merchant_sign_plan_no TEXT NOT NULL, plan_id TEXT NOT NULL, service_id TEXT NOT NULL,
     notify_url TEXT NOT NULL, details TEXT NOT NULL, going INTEGER, package TEXT NOT NULL, sign_state TEXT NOT NULL,
     created_at REAL NOT NULL, package_ends_at REAL NOT NULL, signed_at REAL, over_at REAL, cancelled_at REAL,
-    cancel_type TEXT, cancel_reason TEXT, fingerprint TEXT NOT NULL, UNIQUE (mchid, merchant_sign_plan_no));
+    cancel_type TEXT, cancel_reason TEXT, fingerprint TEXT NOT NULL,
+    UNIQUE (mchid, sub_mchid, merchant_sign_plan_no));
 CREATE INDEX IF NOT EXISTS sign_plans_by_package ON sign_plans (package);
 CREATE TABLE IF NOT EXISTS service_orders (
     order_id TEXT PRIMARY KEY, mchid TEXT NOT NULL, appid TEXT, sub_mchid TEXT NOT NULL, sub_appid TEXT,

@@ -29,6 +29,7 @@ from .mainland import (
     compact,
     moment_of,
     must_be_granted,
+    only_one,
     party_of,
     same_again,
     shown_parties,
@@ -300,11 +301,11 @@ class ServiceOrders:
 
     # What the user does
 
-    def user_pays(self, number: str) -> Row:
+    def user_pays(self, number: str, *, mchid: str = "") -> Row:
         """Let the user pay what is collected, now."""
         with self._store.transaction():
             self._sandbox.settle()
-            order = self.get(number)
+            order = self.get(number, mchid=mchid)
             if order["state"] == DONE:
                 return order
             if order["state_description"] != MCH_COMPLETE:
@@ -325,15 +326,15 @@ class ServiceOrders:
         row = self._store.one("SELECT MIN(due_at) AS moment FROM service_orders")
         return row["moment"] if row else None
 
-    def get(self, number: str) -> Row:
-        row = self._store.one(
-            "SELECT * FROM service_orders WHERE out_order_no = ? OR order_id = ? ORDER BY created_at DESC",
+    def get(self, number: str, *, mchid: str = "") -> Row:
+        """Return a service order by either of its numbers; for whoever plays the user."""
+        rows = self._store.all(
+            "SELECT * FROM service_orders WHERE (out_order_no = ? OR order_id = ?) AND ? IN ('', mchid)",
             number,
             number,
+            mchid,
         )
-        if not row:
-            raise Refused(404, "ORDER_NOT_EXIST", f"no service order {number}")
-        return row
+        return only_one(rows, f"service order {number}", code="ORDER_NOT_EXIST")
 
     def payload(self, order: Row) -> dict[str, Any]:
         """Return what a notification says of a service order."""

@@ -17,6 +17,7 @@ from .mainland import (
     STATE_ILLEGAL,
     SUB_MCHID,
     must_be_granted,
+    only_one,
     party_of,
     same_again,
     shown_parties,
@@ -109,15 +110,15 @@ class SignPlans:
         if row["sign_state"] != SIGNED:
             raise Refused(400, "INVALID_REQUEST", f"the sign plan is {row['sign_state']}", reason=STATE_ILLEGAL)
         self._end(row, BY_MERCHANT, asked["stop_reason"])
-        return ok(self.shown(self.get(row["sign_plan_id"])))
+        return ok(self.shown(self._again(row)))
 
     # What the user does
 
-    def confirm(self, number: str) -> Row:
+    def confirm(self, number: str, *, mchid: str = "") -> Row:
         """Sign, by merchant_sign_plan_no or package."""
         with self._store.transaction():
             self._sandbox.settle()
-            row = self.get(number)
+            row = self.get(number, mchid=mchid)
             if row["sign_state"] == SIGNED:
                 return row
             now = self._sandbox.clock.now()
@@ -130,18 +131,18 @@ class SignPlans:
             self._change(row, sign_state=SIGNED, signed_at=now, over_at=over_at)
             return self._tell(SIGNED_EVENT, row)
 
-    def cancel_by_user(self, number: str) -> Row:
+    def cancel_by_user(self, number: str, *, mchid: str = "") -> Row:
         """Cancel inside WeChat, as its user can at any time."""
-        return self._ended_by_user(number, BY_USER)
+        return self._ended_by_user(number, mchid, BY_USER)
 
-    def revoke_service(self, number: str) -> Row:
+    def revoke_service(self, number: str, *, mchid: str = "") -> Row:
         """Revoke the whole service, which cancels its plans; the notice then says that nobody ever signed."""
-        return self._ended_by_user(number, REVOKED)
+        return self._ended_by_user(number, mchid, REVOKED)
 
-    def _ended_by_user(self, number: str, how: str) -> Row:
+    def _ended_by_user(self, number: str, mchid: str, how: str) -> Row:
         with self._store.transaction():
             self._sandbox.settle()
-            row = self.get(number)
+            row = self.get(number, mchid=mchid)
             if row["sign_state"] == CANCELLED:
                 return row
             if row["sign_state"] != SIGNED:
@@ -176,7 +177,7 @@ class SignPlans:
 
     def advance(self, sign_plan_id: str, plan_detail_no: int, state: str, **more: Any) -> None:
         """Write down what became of a service."""
-        row = self.get(sign_plan_id)
+        row = self._by_id(sign_plan_id)
         now = rfc3339(self._sandbox.clock.now())
         when = {USING: "use_time", USED: "complete_time", DETAIL_CANCELLED: "cancel_time"}[state]
         details = [
@@ -198,18 +199,17 @@ class SignPlans:
 
     # Plain looks
 
-    def get(self, number: str) -> Row:
-        """Return a sign plan by either of its numbers or by its package."""
-        row = self._store.one(
-            "SELECT * FROM sign_plans WHERE sign_plan_id = ? OR merchant_sign_plan_no = ? OR package = ? "
-            "ORDER BY created_at DESC",
+    def get(self, number: str, *, mchid: str = "") -> Row:
+        """Return a sign plan by either of its numbers or by its package; for whoever plays the user."""
+        rows = self._store.all(
+            "SELECT * FROM sign_plans WHERE (sign_plan_id = ? OR merchant_sign_plan_no = ? OR package = ?) "
+            "AND ? IN ('', mchid)",
             number,
             number,
             number,
+            mchid,
         )
-        if not row:
-            raise Refused(404, "RESOURCE_NOT_EXISTS", f"no sign plan {number}")
-        return row
+        return only_one(rows, f"sign plan {number}", code="RESOURCE_NOT_EXISTS")
 
     def shown(self, row: Row) -> dict[str, Any]:
         """Return the sign plan as WeChat Pay writes it: what is absent is an empty text, or 0."""
@@ -276,7 +276,7 @@ class SignPlans:
         self._store.update("sign_plans", "sign_plan_id", row["sign_plan_id"], **changes)
 
     def _tell(self, event_type: str, row: Row, **awkward: Any) -> Row:
-        fresh = self.get(row["sign_plan_id"])
+        fresh = self._again(row)
         self._sandbox.notifications.tell(
             fresh["mchid"],
             event_type,
@@ -285,6 +285,14 @@ class SignPlans:
             about=fresh["merchant_sign_plan_no"],
         )
         return fresh
+
+    def _again(self, row: Row) -> Row:
+        return self._by_id(row["sign_plan_id"])
+
+    def _by_id(self, sign_plan_id: str) -> Row:
+        row = self._store.one("SELECT * FROM sign_plans WHERE sign_plan_id = ?", sign_plan_id)
+        assert row is not None
+        return row
 
     def _by_number(self, party: Party, number: str) -> Row | None:
         return self._store.one(

@@ -258,3 +258,34 @@ def test_scripts_play_the_user(app, school, deed, how):
     assert browser.post(f"/_sandbox/sign-plans/{number}/confirm").json["sign_state"] == "SIGNED"
     assert browser.post(f"/_sandbox/sign-plans/{number}/{deed}").json["cancel_type"] == how
     assert browser.post("/_sandbox/sign-plans/nobodys/confirm").status_code == 404
+
+
+def test_who_plays_the_user_says_whose_plan_he_means(app):
+    schools, browser = [School(app), School(app, mode="partner")], app.test_client()
+    [number, again] = [school.signed_plan()["merchant_sign_plan_no"] for school in schools]
+    assert number == again
+    path = f"/_sandbox/sign-plans/{number}"
+    for deed in ("confirm", "cancel", "revoke"):
+        answer = browser.post(f"{path}/{deed}")
+        assert answer.status_code == 409 and all(school.mchid in answer.json["message"] for school in schools)
+    assert browser.get(f"/_sandbox/phone/sign-plan?package={number}").status_code == 409
+    for school, deed in zip(schools, ("cancel", "revoke"), strict=True):
+        ended = browser.post(f"{path}/{deed}", json={"mchid": school.mchid}).json
+        assert (ended["mchid"], ended["sign_state"]) == (school.mchid, "SIGN_PLAN_CANCEL")
+
+
+def test_the_phone_tells_plans_of_one_number_apart(app):
+    plans = [School(app).signed_plan(), School(app, mode="partner").signed_plan()]
+    home = app.test_client().get("/_sandbox/").text
+    assert all(f"/_sandbox/phone/sign-plans/{plan['sign_plan_id']}" in home for plan in plans)
+
+
+def test_two_sub_merchants_may_use_one_number(app, sandbox):
+    partner = School(app, mode="partner")
+    sandbox.add_sub_merchant("1900000310", "wx5a4d0b0c00000310", of=partner.mchid)
+    first = partner.signing_body(partner.plan())
+    partner.post(partner.sign_plans, **first)
+    partner.merchant = partner.merchant | {"mainland_sub_mchid": "1900000310"}
+    body = partner.signing_body(partner.plan(), merchant_sign_plan_no=first["merchant_sign_plan_no"])
+    answer = partner.post(partner.sign_plans, **body)
+    assert answer.status_code == 200 and answer.json()["sign_plan"]["sub_mchid"] == "1900000310"

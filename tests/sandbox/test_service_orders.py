@@ -376,6 +376,18 @@ def test_neither_number_stands_for_the_other(school):
         assert refused(answer) == (404, "ORDER_NOT_EXIST"), what
 
 
+def test_who_plays_the_user_says_whose_order_he_means(app, sandbox):
+    schools, browser = [School(app), School(app, mode="partner")], app.test_client()
+    [number, again] = [school.completed(NEVER) for school in schools]
+    assert number == again
+    path = f"/_sandbox/service-orders/{number}/pay"
+    answer = browser.post(path)
+    assert answer.status_code == 409 and all(school.mchid in answer.json["message"] for school in schools)
+    assert browser.post(path, json={"mchid": schools[1].mchid}).json["state"] == "DONE"
+    assert [school.order(number)["state"] for school in schools] == ["DOING", "DONE"]
+    assert browser.post(f"/_sandbox/service-orders/{schools[0].order(number)['order_id']}/pay").json["state"] == "DONE"
+
+
 def test_an_unknown_order_is_not_found_and_one_number_is_wanted(school):
     asked = {**school.own, **school.service}
     answer = school.get(school.orders, **asked, out_order_no="nobodys")
