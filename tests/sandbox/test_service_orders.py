@@ -5,7 +5,7 @@ import requests
 
 from django_wxpay.sandbox import special
 from django_wxpay.sandbox.mainland import OTHER_SERVICE_ID
-from tests.sandbox.shop import School
+from tests.sandbox.shop import NOTIFY_URL, School
 from tests.sandbox.test_payscore import reason, refused
 
 PAID = "PAYSCORE.USER_PAID"
@@ -330,6 +330,16 @@ def test_a_payment_is_told_for_four_hours(school, mailbox):
         school.sandbox.advance(60)
     tries = [kind for kind in mailbox.types if kind == PAID]
     assert len(tries) == 10
+
+
+@pytest.mark.parametrize("event_type", [PAID, "PAYSCORE.USER_CONFIRM"])
+def test_messages_of_an_order_are_tried_ten_times_in_three_hours_and_four_minutes(sandbox, mailbox, event_type):
+    mailbox.answers = [(500, b"")] * 30
+    sandbox.notify(event_type, {}, url=NOTIFY_URL)
+    sandbox.advance(3 * 3600 + 4 * 60 - 1)
+    assert len(mailbox.received) == 9
+    sandbox.advance(2 * 86400)
+    assert len(mailbox.received) == 10
 
 
 # Numbers, faults

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 # Seconds after the first, second … attempt; 24 h 4 min in all.
 RHYTHM = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
-# PayScore has rhythms of its own: eleven minutes for a signature, four hours for a payment.
+# PayScore has rhythms of its own: eleven times, a minute apart, for a signature; 3 h 4 min for an order.
+_SIGN_PLAN_RHYTHM, _SERVICE_ORDER_RHYTHM = (60,) * 10, (15, 15, 30, 180, 1800, 1800, 1800, 1800, 3600)
 RHYTHMS = {
-    "PAYSCORE.USER_SIGN_PLAN": (60,) * 10,
-    "PAYSCORE.USER_CANCEL_SIGN_PLAN": (60,) * 10,
-    "PAYSCORE.USER_PAID": (15, 15, 30, 180, 1800, 1800, 1800, 1800, 3600),
+    "PAYSCORE.USER_SIGN_PLAN": _SIGN_PLAN_RHYTHM,
+    "PAYSCORE.USER_CANCEL_SIGN_PLAN": _SIGN_PLAN_RHYTHM,
+    "PAYSCORE.USER_CONFIRM": _SERVICE_ORDER_RHYTHM,
+    "PAYSCORE.USER_PAID": _SERVICE_ORDER_RHYTHM,
 }
 STALE_SECONDS = 360
 PENDING, SENDING, DELIVERED, HELD, LOST, GIVEN_UP = "PENDING", "SENDING", "DELIVERED", "HELD", "LOST", "GIVEN_UP"
@@ -43,6 +45,7 @@ SUMMARIES = {
     "REFUND.CLOSED": "refund closed",
     "PAYSCORE.USER_SIGN_PLAN": "plan signed",
     "PAYSCORE.USER_CANCEL_SIGN_PLAN": "plan cancelled",
+    "PAYSCORE.USER_CONFIRM": "service order confirmed",
     "PAYSCORE.USER_PAID": "service order paid",
 }
 
