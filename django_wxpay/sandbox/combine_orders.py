@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .engine import keys
 from .engine.answers import Refused, Reply, dump, no_content, ok
 from .engine.clock import compact_day, rfc3339
-from .engine.fields import BOTH, Field, Wrong, group, integer, one_of, several, text, url
+from .engine.fields import BOTH, Field, group, integer, moment, one_of, several, text, url
 from .engine.protocol import APPID, MCHID, SIGNATURE_WINDOW_SECONDS, Call
 from .engine.store import Row
-from .mainland import same_again, written
+from .mainland import only_one, same_again, written
 from .orders import CLOSED, COMBINE, NOTPAY, PAYERROR, SUCCESS
 
 if TYPE_CHECKING:
@@ -24,16 +23,6 @@ MOST_PARTS = 10
 LONGEST_SECONDS = 7 * 86400
 NUMBER = text(32, pattern=r"[0-9A-Za-z_\-|*@]+")
 REQUEST_PAYMENT = ("timeStamp", "nonceStr", "package", "signType", "paySign")
-
-
-def _moment(value: Any) -> str:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Wrong("must be a time in RFC 3339")
-    return str(value)
 
 
 def _anything(value: Any) -> Any:
@@ -58,8 +47,8 @@ _CREATE = (
     Field("combine_payer_info", group(Field("openid", text(128), BOTH)), BOTH),
     Field("scene_info", group(Field("device_id", text(16)), Field("payer_client_ip", text(45), BOTH))),
     Field("sub_orders", several(_SUB_ORDER), BOTH),
-    Field("time_start", _moment),
-    Field("time_expire", _moment),
+    Field("time_start", moment()),
+    Field("time_expire", moment()),
     Field("notify_url", url(255), BOTH),
     Field("trade_scenario", text(32)),
 )
@@ -102,7 +91,7 @@ class CombineOrders:
         now = self._sandbox.clock.now()
         expires = now + LONGEST_SECONDS
         if "time_expire" in asked:
-            expires = datetime.fromisoformat(asked["time_expire"]).timestamp() + self._sandbox.clock.shift
+            expires = min(expires, self._sandbox.clock.business_time(asked["time_expire"]))
         if expires <= now:
             raise Refused(400, "PARAM_ERROR", "time_expire is over")
         number, mchid = asked["combine_out_trade_no"], call.merchant.mchid
@@ -237,16 +226,15 @@ class CombineOrders:
             self._change(row, expires_at=None)
 
     def get(self, number: str, *, mchid: str = "") -> Row:
-        row = self._store.one(
+        """Return a combined order by either of its numbers; for whoever plays the payer."""
+        rows = self._store.all(
             "SELECT * FROM combine_orders WHERE (combine_out_trade_no = ? OR combine_transaction_id = ?) "
-            "AND ? IN ('', mchid) ORDER BY created_at DESC",
+            "AND ? IN ('', mchid)",
             number,
             number,
             mchid,
         )
-        if not row:
-            raise Refused(404, "ORDER_NOT_EXIST", f"no combined order {number}")
-        return row
+        return only_one(rows, f"combined order {number}", code="ORDER_NOT_EXIST")
 
     def parts(self, row: Row) -> list[Row]:
         return self._store.all(

@@ -114,6 +114,7 @@ def test_the_same_again_gives_the_same_prepay_id_for_two_hours_and_with_other_va
         ("PARAM_ERROR", {"combine_payer_info": None}),
         ("PARAM_ERROR", {"sub_orders": []}),
         ("PARAM_ERROR", {"time_expire": "soon"}),
+        ("PARAM_ERROR", {"time_expire": "2099-01-01 00:00:00+08:00"}),
         ("PARAM_ERROR", {"time_expire": "2020-01-01T00:00:00+08:00"}),
         ("PARAM_ERROR", {"scene_info": {"device_id": "till"}}),
         ("PARAM_ERROR", {"notify_url": "https://shop.example/?a=b"}),
@@ -199,6 +200,23 @@ def test_what_nobody_paid_in_time_closes_by_itself(market):
     assert {one["trade_state"] for one in market.order(other)["sub_orders"]} == {"NOTPAY"}
     market.sandbox.advance(86400)
     assert {one["trade_state"] for one in market.order(other)["sub_orders"]} == {"CLOSED"}
+
+
+def test_none_waits_longer_than_seven_days(market):
+    late = (datetime.now(timezone.utc) + timedelta(days=30)).isoformat()
+    body, _ = market.placed(time_expire=late)
+    market.sandbox.advance(7 * 86400 + 1)
+    assert {one["trade_state"] for one in market.order(body)["sub_orders"]} == {"CLOSED"}
+
+
+def test_who_plays_the_payer_says_whose_order_he_means(app, phone):
+    markets = [Bazaar(app), Bazaar(app, mode="partner")]
+    for market in markets:
+        market.placed(combine_out_trade_no="C-same")
+    answer = phone.post("/_sandbox/combine-orders/C-same/pay")
+    assert answer.status_code == 409 and all(market.mchid in answer.json["message"] for market in markets)
+    paid = phone.post("/_sandbox/combine-orders/C-same/pay", json={"mchid": markets[0].mchid})
+    assert paid.json["mchid"] == markets[0].mchid
 
 
 @pytest.mark.parametrize(
