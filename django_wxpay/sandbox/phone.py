@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from . import control, history
+from . import control, history, words
 from .contracts import OPEN, SIGNED, TERMINATED
 from .engine import money
 from .engine.answers import Refused
@@ -35,6 +35,7 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     phone = Blueprint("phone", __name__, template_folder="templates")
     phone.add_app_template_filter(amount, "amount")
     phone.add_app_template_filter(clock_time, "clock_time")
+    phone.context_processor(lambda: {"_": words.say, "language": words.language()})
 
     @phone.get("/")
     def root() -> Response:
@@ -272,7 +273,7 @@ def _session(sandbox: Sandbox, session_id: str) -> Row:
     try:
         return sandbox.contracts.session(session_id)
     except Refused:
-        abort(404, "There is no such signing session in this sandbox.")
+        abort(404, words.say("There is no such signing session in this sandbox."))
 
 
 def _session_page(sandbox: Sandbox, session_id: str, came_from: str, *, problem: str = "") -> str:
