@@ -31,13 +31,14 @@ def sync(refund: Refund) -> Refund:
 def sync_all(order: Order) -> list[Refund]:
     """Query every refund of an order, adopt those made elsewhere; returns the order's `Refund`s.
 
-    Raises APIError, OutcomeUnknown; what was read before stays recorded.
+    The mainland has no call that lists them: there each one that we know, and that has not ended, is queried. Raises
+    APIError, OutcomeUnknown; what was read before stays recorded.
 
     Source: APIv3 manual, "Query all refunds", GET /v3/global/refunds.
     """
     query_all = registry.product_of(order).refunds.query_all
     if query_all is None:
-        return list(order.refunds.all())
+        return [refund if refund.is_final else sync(refund) for refund in order.refunds.all()]
     begun_at = timezone.now()
     with remote.client_of(order) as client:
         try:

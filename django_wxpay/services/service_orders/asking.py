@@ -12,7 +12,7 @@ from ..payscore.messages import tidy
 from .facts import apply_service_order, proves_end
 
 State = ServiceOrder.State
-DEDUCTION_RUNNING = "271316754"  # the number at the end of a refusal's Request-ID
+DEDUCTION_RUNNING, CANCELLED_ALREADY = "271316754", "271302333"  # the number at the end of a refusal's Request-ID
 
 
 class Ask(commands.Command):

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from ...client import Client, fields
 from ...client.answers import Answer
+from ...client.errors import WxPayError
 from ...client.service_orders import REASON_LENGTH
-from ...engine import operations, registry, transactions
+from ...engine import commands, operations, registry, transactions
 from ...engine.facts import Applied, Fact, move
 from ...engine.signatures import takes_what
 from ...exceptions import NotAllowedNow
 from ...models import Action, Operation, ServiceOrder
-from .asking import Ask
+from .asking import CANCELLED_ALREADY, Ask, reason_of
 from .facts import tell_sign_plan
+from .paid_reports import refuse_if_just_reported
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser as User
@@ -28,7 +30,8 @@ def plan_cancellation(
 
     The service is used up by it: it cannot be started again. reason: at most 50 characters. reference: a form's token;
     the same again plans nothing. Returns the `ServiceOrder`. Joins the caller's transaction; nothing is sent here.
-    Raises InvalidField, NotAllowedNow (it is over: refund what was paid), OperationPending.
+    Raises InvalidField, NotAllowedNow (it is over: refund what was paid; or it was just reported as paid elsewhere),
+    OperationPending.
     """
     fields.text("reason", reason, REASON_LENGTH)
     with transactions.atomic():
@@ -40,6 +43,7 @@ def plan_cancellation(
                 f"Service order {row.number} is {row.state}: it cannot be cancelled. What was paid can be refunded. "
                 "Nothing was sent."
             )
+        refuse_if_just_reported(row, "cancelled")
         to_send = {
             "out_order_no": row.out_order_no,
             "service_id": row.service_id,
@@ -74,6 +78,12 @@ class Cancel(Ask):
         applied = move(row, State.REVOKED, fact, {}, note=operation.fields["reason"])
         tell_sign_plan(row)
         return applied
+
+    def refused(self, row: ServiceOrder, error: WxPayError, operation: Operation) -> str:
+        if error.code == "ORDER_CANCELED" or reason_of(error) == CANCELLED_ALREADY:
+            self.accepted(row, commands.refusal(row, operation, error), operation)
+            return Operation.State.DONE
+        return super().refused(row, error, operation)
 
     def verdict(self, row: ServiceOrder, operation: Operation) -> str | None:
         if row.state == State.REVOKED:

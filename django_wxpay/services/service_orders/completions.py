@@ -95,6 +95,11 @@ def complete(order: ServiceOrder, **asked: Any) -> ServiceOrder:
 def _time_range(row: ServiceOrder, end_time: datetime | None) -> dict[str, str]:
     latest = (timezone.now() - times.margin()).replace(microsecond=0)
     end = latest if end_time is None else min(times.past("time_range.end_time", end_time), latest)
+    if row.start_time is not None and row.start_time > timezone.now():
+        raise InvalidField(
+            f"The service begins at {timezone.localtime(row.start_time):%Y-%m-%d %H:%M:%S}: it cannot be over yet.",
+            field="time_range.end_time",
+        )
     if row.start_time is None:
         return {"end_time": times.written(end)}
     if end_time is not None and end_time < row.start_time:

@@ -16,9 +16,9 @@ from django.utils import timezone
 from ... import conf, signals
 from ...client import Client
 from ...client.answers import Answer
-from ...engine import holds, polling, queries, registry, transactions
+from ...engine import discrepancies, holds, polling, queries, registry, transactions
 from ...engine.facts import Applied, Fact, Known, differences, move, named, number_of, plain_identity, refuse
-from ...models import Action, Operation, Outcome, ServiceOrder, SignPlanDetail, Source
+from ...models import Action, Discrepancy, Operation, Outcome, ServiceOrder, SignPlanDetail, Source
 from ..payscore.messages import tidy
 from . import payments, times
 
@@ -63,31 +63,36 @@ def apply_service_order(fact: Fact) -> Applied:
     before = _place(row.state, row.state_description, row.collection_state)
     applied = move(row, state, fact, changes, note=fact.words("state_description", 32))
     if applied.outcome in (Outcome.APPLIED, Outcome.SAME):
-        if applied.outcome == Outcome.APPLIED or not _is_older(row, fact, before):
-            _keep_up(row, fact)
-        payments.book(row, fact)
-        payments.tell_if_paid_twice(row)
+        current = applied.outcome == Outcome.APPLIED or not _is_older(row, fact, before)
+        learned = _keep_up(row, fact) if current else False
+        booked = payments.book(row, fact)
+        if applied.outcome == Outcome.APPLIED or learned or booked:
+            payments.tell_if_paid_twice(row)
+        if row.is_paid and payments.falls_short(row):
+            _look_for_the_rest(row, fact)
     if applied.outcome == Outcome.APPLIED:
         tell_sign_plan(row)
     return applied
 
 
 def _odd_total(row: ServiceOrder, fact: Fact) -> list[tuple[str, Any, Any]]:
-    """A total that nobody asked for. What was completed elsewhere may cost up to what the user signed for."""
+    """A total that cannot be: dearer than the one we know (at first: than what the user signed for) and never asked
+    for, or less than what the message itself lists as paid. Whatever is cheaper was completed or lowered elsewhere.
+    """
     total = fact.whole("total_amount")
     if total is None:
         given = fact.data.get("total_amount")
         return [] if given is None else [("total_amount", "a whole number", given)]
     if total == row.total_amount:
         return []
-    fields = (
-        Operation.objects.of(row).filter(action__in=(Action.COMPLETE, Action.MODIFY)).values_list("fields", flat=True)
-    )
-    asked = {one.get("total_amount") for one in fields}
-    if total in asked or (not asked and 0 <= total <= row.detail.actual_price):
+    highest = row.detail.actual_price if row.total_amount is None else row.total_amount
+    listed = payments.listed(fact.get("collection.details"))
+    if listed <= total <= highest:
         return []
-    wanted = sorted(one for one in asked if isinstance(one, int)) or f"{row.detail.actual_price} at most"
-    return [("total_amount", f"{wanted}", total)]
+    asked = Operation.objects.of(row).filter(action__in=(Action.COMPLETE, Action.MODIFY))
+    if total in {one.get("total_amount") for one in asked.values_list("fields", flat=True)} and total >= listed:
+        return []
+    return [("total_amount", f"{listed} to {highest}", total)]
 
 
 def proves_end(row: ServiceOrder, fact: Fact) -> bool:
@@ -117,9 +122,22 @@ def _is_older(row: ServiceOrder, fact: Fact, known: int) -> bool:
     return raised or len(listed) < len(row.collection_details or [])
 
 
-def _keep_up(row: ServiceOrder, fact: Fact) -> None:
-    """Learn where a locked service order stands, and what it costs."""
-    learn(
+def _look_for_the_rest(row: ServiceOrder, fact: Fact) -> None:
+    """It is called paid, and its payments do not add up to what it costs: one query may list them, else people must."""
+    if fact.source != Source.QUERY:
+        polling.plan_query(row)
+        return
+    discrepancies.record(
+        Discrepancy.Kind.MISMATCH,
+        row,
+        ours=f"to be paid: {row.total_amount}",
+        theirs=f"USER_PAID, but the payments listed come to {payments.known(row)} (fen). Look it up at WeChat Pay.",
+    )
+
+
+def _keep_up(row: ServiceOrder, fact: Fact) -> bool:
+    """Learn where a locked service order stands, and what it costs; returns whether anything is new."""
+    return learn(
         row,
         state_description=fact.words("state_description", 32),
         collection_state=fact.words("collection.state", 32),
@@ -134,8 +152,8 @@ def _keep_up(row: ServiceOrder, fact: Fact) -> None:
     )
 
 
-def learn(row: ServiceOrder, **values: Any) -> None:
-    """Write what was learned of a locked service order; what the message leaves out stays.
+def learn(row: ServiceOrder, **values: Any) -> bool:
+    """Write what was learned of a locked service order; what the message leaves out stays. Whether anything is new.
 
     One that is completed by this is asked about soon, however long it was in use.
     """
@@ -147,6 +165,7 @@ def learn(row: ServiceOrder, **values: Any) -> None:
         ServiceOrder.objects.filter(pk=row.pk).update(**values)
         for name, value in values.items():
             setattr(row, name, value)
+    return bool(values)
 
 
 def tell_sign_plan(row: ServiceOrder) -> None:

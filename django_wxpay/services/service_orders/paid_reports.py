@@ -64,6 +64,10 @@ def refuse_unless_collecting(row: ServiceOrder, what: str) -> None:
             f"Service order {row.number} is {row.state} {row.state_description}: only one that is being collected can "
             f"be {what}. Nothing was sent."
         )
+    refuse_if_just_reported(row, what)
+
+
+def refuse_if_just_reported(row: ServiceOrder, what: str) -> None:
     if was_just_reported(row):
         raise NotAllowedNow(
             f"Service order {row.number} was reported as paid elsewhere, and has not been queried since: it cannot be "

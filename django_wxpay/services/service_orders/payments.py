@@ -32,8 +32,9 @@ def others(row: ServiceOrder, fact: Fact) -> list[tuple[str, Any, Any]]:
     return found
 
 
-def book(row: ServiceOrder, fact: Fact) -> None:
-    """Keep each payment that a locked service order lists, once, as an order that is paid."""
+def book(row: ServiceOrder, fact: Fact) -> bool:
+    """Keep each payment that a locked service order lists, once, as an order that is paid; whether one is new."""
+    booked = False
     for one in _collected(row, fact):
         number = one.number("transaction_id")
         known = set(row.orders.values_list("transaction_id", "attempt"))
@@ -56,6 +57,25 @@ def book(row: ServiceOrder, fact: Fact) -> None:
             "bank_type": fact.words("collection.bank_type", 32),
         }
         move(order, Order.State.SUCCESS, fact, changes)
+        booked = True
+    return booked
+
+
+def listed(details: Any, paid_type: str = "") -> int:
+    """What the entries of `collection.details` come to, in fen: all of them, or those paid that way."""
+    entries = [one for one in details if isinstance(one, dict)] if isinstance(details, list) else []
+    amounts = [one.get("amount") for one in entries if not paid_type or one.get("paid_type") == paid_type]
+    return sum(int(one) for one in amounts if isinstance(one, int) or isinstance(one, str) and one.isdecimal())
+
+
+def known(row: ServiceOrder) -> int:
+    """What is known to be paid for a service order, in fen: collected by WeChat Pay, or paid elsewhere."""
+    return sum(row.orders.values_list("amount_total", flat=True)) + listed(row.collection_details, ELSEWHERE)
+
+
+def falls_short(row: ServiceOrder) -> bool:
+    """Whether less is known to be paid than it costs."""
+    return known(row) < (row.total_amount or 0)
 
 
 def tell_if_paid_twice(row: ServiceOrder) -> None:
@@ -63,10 +83,7 @@ def tell_if_paid_twice(row: ServiceOrder) -> None:
     paid_here = sum(row.orders.values_list("amount_total", flat=True))
     if not paid_here:
         return
-    listed = [
-        one for one in row.collection_details or () if isinstance(one, dict) and one.get("paid_type") == ELSEWHERE
-    ]
-    elsewhere = sum(one["amount"] for one in listed if isinstance(one.get("amount"), int))
+    elsewhere = listed(row.collection_details, ELSEWHERE)
     reported = Operation.objects.of(row).filter(action=Action.REPORT_PAID).exists()
     total = row.total_amount
     if elsewhere or reported or (total is not None and paid_here > total):
@@ -77,8 +94,8 @@ def tell_if_paid_twice(row: ServiceOrder) -> None:
 
 def _collected(row: ServiceOrder, fact: Fact) -> list[Fact]:
     """What WeChat Pay says that it collected: each entry with a number of its own."""
-    listed = fact.get("collection.details")
-    entries = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    told = fact.get("collection.details")
+    entries = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
     return [
         Fact(row.mchid, hide(one), fact.source)
         for one in entries

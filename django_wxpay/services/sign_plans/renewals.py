@@ -2,8 +2,8 @@
 
 A package lives for two hours and cannot be had again, so the new sign plan has a number of its own, and so has each of
 its services. Should the user sign both after all, one of them is kept: the one that is in use, else the one that was
-signed first. The other is cancelled at once while nothing of it is used, nothing of it is ever started, and a person is
-told (SIGNED_TWICE).
+signed first; one that has ended only while one of its service orders is open. The other is cancelled at once while
+nothing of it is used, nothing of it is ever started, and a person is told (SIGNED_TWICE).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def lock(sign_plan: SignPlan) -> SignPlan:
 def kept(row: SignPlan) -> SignPlan | None:
     """The one that may be used, of those that were signed: in use, else signed first. None when none was signed."""
     chain = [one for one in row.chain() if one.state in (State.SIGNED, State.COMPLETE) or one.sign_time]
-    alive = [one for one in chain if one.state in (State.SIGNED, State.COMPLETE) or _is_used(one)]
+    alive = [one for one in chain if one.state in (State.SIGNED, State.COMPLETE) or one.service_orders.open().exists()]
     return min(alive, key=lambda one: (not _is_used(one), one.sign_time or NEVER, one.pk), default=None)
 
 
