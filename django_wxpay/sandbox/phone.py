@@ -35,7 +35,7 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     phone = Blueprint("phone", __name__, template_folder="templates")
     phone.add_app_template_filter(amount, "amount")
     phone.add_app_template_filter(clock_time, "clock_time")
-    phone.context_processor(lambda: {"_": words.say, "language": words.language()})
+    phone.context_processor(lambda: {"say": words.say, "language": words.language()})
 
     @phone.get("/")
     def root() -> Response:
