@@ -95,6 +95,13 @@ CELERY_BEAT_SCHEDULE = {
     "shop: renew memberships": {"task": "example_project.shop.tasks.renew_memberships", "schedule": 3600.0},
 }
 
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "example_project.shop.tokens.TokenAuthentication",  # the mini program
+        "rest_framework.authentication.SessionAuthentication",  # the shop's pages
+    ]
+}
+
 # What django_wxpay does and what goes wrong elsewhere; not each tick of beat.
 LOGGING = {
     "version": 1,

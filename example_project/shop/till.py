@@ -2,7 +2,6 @@
 
 from functools import wraps
 
-from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404, redirect, render
@@ -14,6 +13,7 @@ from django_wxpay.client import money
 from django_wxpay.models import Order
 
 from .checkout import TILL_LIMITS
+from .context import is_sandbox
 
 LATEST = 8
 # Payment codes of the sandbox with a fixed outcome; its documentation lists all of them.
@@ -52,7 +52,7 @@ def till(request):
             {"code": code, "exponent": money.exponent(code), "limit": limit} for code, limit in TILL_LIMITS.items()
         ],
         "latest": _quick_payments()[:LATEST],
-        "codes": CODES_TO_TRY if _is_sandbox() else [],
+        "codes": CODES_TO_TRY if is_sandbox() else [],
     }
     return render(request, "shop/till.html", context)
 
@@ -67,8 +67,3 @@ def till_order(request, out_trade_no):
 
 def _quick_payments():
     return Order.objects.filter(product=Order.Product.MICROPAY).order_by("-pk")
-
-
-def _is_sandbox():
-    merchant = settings.WXPAY["MERCHANTS"].get("default", {})
-    return merchant.get("HOST") == settings.SANDBOX_URL

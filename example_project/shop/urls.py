@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import lessons, stalls, till, views
+from . import lessons, mini, stalls, till, views
 
 app_name = "shop"
 
@@ -19,5 +19,7 @@ urlpatterns = [
     path("market/pay/<str:number>/", stalls.pay, name="market_pay"),
     path("till/", till.till, name="till"),
     path("till/<str:out_trade_no>/", till.till_order, name="till_order"),
+    path("mini/login/", mini.login, name="mini_login"),
+    path("mini/offers/", mini.offers, name="mini_offers"),
     path("leave/", views.leave, name="leave"),
 ]
