@@ -47,11 +47,12 @@ def teach(sign_plan: SignPlan, began: datetime, teacher: User) -> ServiceOrder:
     return lesson
 
 
-def second_thoughts(lesson: ServiceOrder, at: datetime) -> list[Order]:
+def second_thoughts(lesson: ServiceOrder, at: datetime, teacher: User) -> list[Order]:
     if lesson.is_running:
         service_orders.cancel(lesson, reason="Pool closed")
     elif lesson.is_collecting:
         service_orders.modify(lesson, payments=[service_orders.Item("Lesson", 9000)], reason="Late")
+        assert_type(service_orders.collect(lesson, reference="topped-up", by=teacher), ServiceOrder)
         service_orders.report_paid(lesson, paid_time=at)
     for order in lesson.orders.all():
         refunds.create(order, amount=order.refundable_amount, reference=f"return-{order.pk}")

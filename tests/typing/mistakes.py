@@ -74,6 +74,8 @@ def courses(plan: PayscorePlan, sign_plan: SignPlan, lesson: ServiceOrder) -> No
     service_orders.complete(lesson, total_amount=9000)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     service_orders.cancel(lesson)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     service_orders.report_paid(lesson, paid_time="20260303120105")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    service_orders.collect(lesson, amount=9000)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    service_orders.collect(sign_plan)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     sign_plan.launch_params("fridge")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     SignPlanOffer(plan=plan)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     print(lesson.total_amount + 1)  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand, reportUnknownArgumentType]
