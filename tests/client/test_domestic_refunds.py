@@ -49,8 +49,8 @@ def test_a_refund_that_was_never_taken_is_not_found():
         ("amount", {"amount": 10001}),
         ("amount", {"amount": 0}),
         ("currency", {"currency": "HKD"}),
-        ("transaction_id", {"transaction_id": ""}),
-        ("transaction_id", {"out_trade_no": "Q1"}),
+        ("out_trade_no", {"transaction_id": ""}),
+        ("out_trade_no", {"out_trade_no": "Q1"}),
         ("funds_account", {"funds_account": "REFUND_SOURCE_RECHARGE_FUNDS"}),
         ("reason", {"reason": "x" * 81}),
     ],
@@ -59,5 +59,5 @@ def test_a_wrong_value_is_refused_with_its_name_and_nothing_is_sent(field, chang
     client = mainland()
     with pytest.raises(InvalidField) as caught:
         client.domestic_refunds.create(**(REFUND | changed))
-    assert caught.value.field in (field, "out_trade_no")
+    assert caught.value.field == field
     assert not client.wire.requests
