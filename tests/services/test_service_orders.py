@@ -366,6 +366,27 @@ def test_what_was_just_reported_as_paid_is_left_alone_until_a_query_tells(wxpay_
     assert service_orders.sync(order).is_paid
 
 
+def test_a_report_is_due_to_be_queried_at_once_and_its_form_sent_again_is_no_second_report(
+    wxpay_sandbox, costing, merchant
+):
+    order = service_orders.complete(costing(NEVER, merchant))
+    ServiceOrder.objects.update(next_poll_at=timezone.now() + timedelta(hours=6))
+    order = service_orders.report_paid(order, paid_time=timezone.now(), reference="form")
+    assert service_orders.was_just_reported(order)
+    assert service_orders.report_paid(order, paid_time=timezone.now(), reference="form").was_known
+    assert len(asked(wxpay_sandbox, "sync")) == 1
+    assert service_orders.poll() == 1
+    order.refresh_from_db()
+    assert order.is_paid and not service_orders.was_just_reported(order)
+
+
+def test_what_was_just_reported_as_paid_wechat_pay_does_not_cancel(wxpay_sandbox, costing, merchant):
+    order = service_orders.report_paid(service_orders.complete(costing(NEVER, merchant)), paid_time=timezone.now())
+    with pytest.raises(APIError, match="DONE"):
+        service_orders.cancel(order, reason="rain")
+    assert service_orders.sync(order).is_paid and not Discrepancy.objects.exists()
+
+
 def test_while_it_is_collected_a_cancellation_may_work_or_not(wxpay_sandbox, costing, merchant):
     order = service_orders.complete(costing(NEVER, merchant))
     assert service_orders.cancel(order, reason="a mistake").state == "REVOKED"
