@@ -7,9 +7,11 @@ from importlib import import_module
 import pytest
 from django.apps import apps
 from django.contrib.admin import site
+from rest_framework import serializers
 
 from django_wxpay import beat, checkout, conf, exceptions, models, services, signals
 from django_wxpay.admin import dashboard
+from django_wxpay.api import combine_orders, payees, service_orders, sign_plans, urls
 from django_wxpay.api import errors as api_errors
 from django_wxpay.client import errors
 from django_wxpay.engine.commands import Command
@@ -46,6 +48,18 @@ FOR_SHOPS = (
     "bills", "settlements", "certificates", "discrepancies", "timeline",
 )  # fmt: skip
 INNER = {"record", "is_open", "confirmed", "china_today"}  # public among services, of no use to a shop
+ANSWERS = {
+    "A sign plan": sign_plans.SignPlanSerializer,
+    "Each of its `details`": sign_plans.SignPlanDetailSerializer,
+    "A service order": service_orders.ServiceOrderSerializer,
+    "A payee": payees.PayeeSerializer,
+    "A combined order": combine_orders.CombineOrderSerializer,
+    "Each of its `orders`": combine_orders.CombinedPartSerializer,
+}
+COMPUTED = {
+    "launch": "object or null", "pending": "text or null", "sign": "object or null", "payment": "object or null",
+    "refundable_amount": "integer",
+}  # fmt: skip
 TABLE = "Every open state and the rule that ends it"
 
 
@@ -251,3 +265,40 @@ def test_every_code_of_the_endpoints_errors_is_documented():
     text = page("api.md")
     known = set(re.findall(r'_content\("([A-Z_]+)"', inspect.getsource(api_errors)))
     assert {code for code in known if f"`{code}`" not in text} == set()
+
+
+def _type_of(name, field):
+    """What the page calls the type of a field."""
+    if name in COMPUTED:
+        return COMPUTED[name]
+    kinds = {
+        serializers.BooleanField: "boolean", serializers.IntegerField: "integer", serializers.DateTimeField: "time",
+        serializers.ListSerializer: "list", serializers.CharField: "text", serializers.ChoiceField: "text",
+    }  # fmt: skip
+    [word] = [word for kind, word in kinds.items() if isinstance(field, kind)]
+    return f"{word} or null" if field.allow_null else word
+
+
+@pytest.mark.parametrize("heading", ANSWERS)
+def test_every_field_that_an_endpoint_answers_is_in_its_table_with_its_type(heading):
+    own = re.split(r"\n#+ ", section(page("api.md"), heading))[0]
+    documented = [(cells[0].strip("`"), cells[1]) for cells in rows(own)[1:]]
+    assert documented == [(name, _type_of(name, field)) for name, field in ANSWERS[heading]().fields.items()]
+
+
+@pytest.mark.parametrize("heading", ANSWERS)
+def test_every_state_that_an_endpoint_answers_is_in_its_table(heading):
+    [meaning] = [cells[2] for cells in rows(section(page("api.md"), heading)) if cells[0] == "`state`"][:1]
+    assert re.findall(r"`([A-Z_]+)`", meaning) == ANSWERS[heading].Meta.model.State.values
+
+
+def test_every_endpoint_is_in_a_table_and_every_table_names_endpoints_that_exist():
+    documented = {
+        re.sub(r"\{\w+\}", "{}", path)
+        for method, path in re.findall(r"`(GET|POST) ([\w-]+/[\w{}/-]*)`", page("api.md"))
+    }
+    known = {"notify/{}/"}
+    for prefix, viewset, _ in urls.router.registry:
+        known |= {f"{prefix}/", f"{prefix}/{{}}/"}
+        known |= {f"{prefix}/{{}}/{action.url_path}/" for action in viewset.get_extra_actions()}
+    assert documented == known
