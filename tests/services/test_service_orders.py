@@ -380,10 +380,11 @@ def test_a_report_is_due_to_be_queried_at_once_and_its_form_sent_again_is_no_sec
     assert order.is_paid and not service_orders.was_just_reported(order)
 
 
-def test_what_was_just_reported_as_paid_wechat_pay_does_not_cancel(wxpay_sandbox, costing, merchant):
+def test_what_was_just_reported_as_paid_is_not_cancelled_before_a_query_tells(wxpay_sandbox, costing, merchant):
     order = service_orders.report_paid(service_orders.complete(costing(NEVER, merchant)), paid_time=timezone.now())
-    with pytest.raises(APIError, match="DONE"):
+    with pytest.raises(NotAllowedNow, match="not been queried since"):
         service_orders.cancel(order, reason="rain")
+    assert not asked(wxpay_sandbox, "cancel") and not Operation.objects.filter(action="CANCEL").exists()
     assert service_orders.sync(order).is_paid and not Discrepancy.objects.exists()
 
 
