@@ -156,6 +156,9 @@ class CancelOrder(OrderAction):
             return _("It is over (or not begun): what was paid can be refunded.")
         return ""
 
+    def why_not_now(self, row: ServiceOrder) -> Any:
+        return self.why_not(row) or (REPORTED if service_orders.was_just_reported(row) else "")
+
     def consequences(self, row: ServiceOrder) -> list[Any]:
         told = [
             _("The customer is not charged for this service."),

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown
-from django_wxpay.engine import operations, transactions
+from django_wxpay.engine import operations, registry, transactions
 from django_wxpay.exceptions import CalledInTransaction, NotAllowedNow, ReferenceReused
 from django_wxpay.models import Discrepancy, Operation, Order, ServiceOrder, SignPlan
 from django_wxpay.sandbox import special
@@ -559,3 +559,68 @@ def test_a_queried_payment_is_confirmed_by_its_service_order(wxpay_sandbox, merc
     assert orders.sync(payment).state == "SUCCESS"
     assert payment.synced_at is not None and not Discrepancy.objects.exists()
     assert SignPlan.objects.count() == 1
+
+
+# What happened elsewhere, or only in part
+
+
+def test_a_total_lowered_elsewhere_is_paid_though_we_had_asked_for_more(wxpay_sandbox, costing):
+    order = service_orders.complete(costing(NEVER))
+    told = wxpay_sandbox.payload_of(order) | {"total_amount": NEVER - 1}
+    wxpay_sandbox.notify("PAYSCORE.USER_CONFIRM", told, merchant="mainland")
+    order.refresh_from_db()
+    assert order.total_amount == NEVER - 1 and not Discrepancy.objects.exists()
+
+
+def paid_in_part(sandbox, order):
+    sandbox.delivers = False
+    sandbox.wechat.service_orders.user_pays(order.number)
+    return sandbox.payload_of(order) | {"collection": {"state": "USER_PAID", "details": []}}
+
+
+def test_paid_without_its_payments_is_queried_and_booked(wxpay_sandbox, costing):
+    order = service_orders.complete(costing(NEVER))
+    wxpay_sandbox.notify("PAYSCORE.USER_PAID", paid_in_part(wxpay_sandbox, order), merchant="mainland")
+    order.refresh_from_db()
+    assert order.state == "DONE" and order.next_poll_at is not None
+    service_orders.sync(order)
+    assert order.orders.get().amount_total == NEVER and not Discrepancy.objects.exists()
+
+
+def test_paid_without_its_payments_is_shown_when_the_query_lists_none_either(wxpay_sandbox, costing):
+    order = service_orders.complete(costing(NEVER))
+    told = paid_in_part(wxpay_sandbox, order)
+    wxpay_sandbox.fault("altered", ORDERS, answer={"collection": told["collection"]})
+    service_orders.sync(order)
+    assert "come to 0" in Discrepancy.objects.get(kind="MISMATCH").theirs
+
+
+def test_a_repeat_does_not_reopen_what_people_ended(wxpay_sandbox, costing):
+    order = service_orders.sync(
+        service_orders.report_paid(service_orders.complete(costing(RACES)), paid_time=timezone.now())
+    )
+    Discrepancy.objects.filter(kind="PAID_TWICE").update(state="RESOLVED", open_key=None)
+    service_orders.sync(order)
+    assert Discrepancy.objects.filter(kind="PAID_TWICE").count() == 1
+
+
+def test_a_service_that_begins_later_is_not_over_yet(wxpay_sandbox):
+    order = wxpay_sandbox.started()
+    ServiceOrder.objects.update(start_time=timezone.now() + timedelta(hours=1))
+    with pytest.raises(InvalidField, match="cannot be over") as refused:
+        service_orders.complete(order)
+    assert refused.value.field == "time_range.end_time"
+
+
+@pytest.mark.parametrize("code", ["ORDER_CANCELED", "INVALID_REQUEST"])
+def test_a_service_order_that_is_cancelled_already_counts_as_cancelled(wxpay_sandbox, code):
+    order = wxpay_sandbox.started()
+    error = APIError("cancelled", status=400, code=code, request_id="08-271302333" if code[0] == "I" else "08-1")
+    command = registry.COMMANDS["CANCEL"]
+    service_orders.plan_cancellation(order, reason="a mistake")
+    operation = Operation.objects.get(action="CANCEL")
+    row = ServiceOrder.objects.get(pk=order.pk)
+    with transactions.atomic():
+        assert command.refused(row, error, operation) == "DONE"
+    row.refresh_from_db()
+    assert row.state == "REVOKED"

@@ -10,6 +10,7 @@ from django_wxpay.engine import operations, transactions, transitions
 from django_wxpay.exceptions import CalledInTransaction, NotAllowedNow, OperationPending, ReferenceReused
 from django_wxpay.models import Discrepancy, Operation, SignPlan, SignPlanDetail
 from django_wxpay.services import service_orders, sign_plans
+from django_wxpay.services.sign_plans import renewals
 from tests.letters import catch, hearing
 
 pytestmark = pytest.mark.django_db
@@ -300,6 +301,20 @@ def test_the_one_in_use_is_kept_whenever_the_other_was_signed(wxpay_sandbox, uns
     assert Discrepancy.objects.get(kind="SIGNED_TWICE").object_id == unsigned.pk
     with pytest.raises(NotAllowedNow, match="signed twice"):
         service_orders.start(unsigned, reference="another")
+
+
+@pytest.mark.scenario("S67")
+def test_an_ended_plan_bars_its_renewal_only_while_a_service_of_it_is_open(wxpay_sandbox, unsigned):
+    hours_ago(unsigned)
+    renewed = sign_plans.renew(unsigned)
+    operations.send_due()
+    wxpay_sandbox.sign_plan(unsigned)
+    order = wxpay_sandbox.started(unsigned)
+    sign_plans.cancel(unsigned, reason="enough")
+    wxpay_sandbox.sign_plan(renewed)
+    assert renewals.is_superseded(renewed)
+    service_orders.cancel(order, reason="enough")
+    assert not renewals.is_superseded(renewed)
 
 
 # Ends
