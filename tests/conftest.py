@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from django.utils import translation
 
 from tests.celery_app import app as celery_app
 
@@ -33,6 +34,13 @@ def pytest_ignore_collect(collection_path, config):
     if collection_path == BROWSER_TESTS and not any("e2e" in arg for arg in config.invocation_params.args):
         return True
     return None
+
+
+@pytest.fixture(autouse=True)
+def no_language_left():
+    """A page that was asked for in Chinese leaves Chinese to the thread, and so to the next test."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture
