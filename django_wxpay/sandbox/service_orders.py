@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from . import service_order_forms as forms
 from . import special
 from .engine.answers import LostAnswer, Refused, Reply, no_content, ok
 from .engine.clock import compact_day
-from .engine.fields import BOTH, DIRECT, Field, Wrong, group, integer, one_of, several, text, url
-from .engine.protocol import APPID, Call, Party
+from .engine.fields import Field, text
+from .engine.protocol import Call, Party
 from .engine.store import Row
 from .mainland import (
     ABOVE_RISK,
@@ -18,14 +19,10 @@ from .mainland import (
     END_BEFORE_START,
     NOT_FOUND,
     ONLY_WHILE_PAYING,
-    OPENIDS,
     ORDER_NUMBER,
     OTHER_PARAMETERS,
-    PARTIES,
     RISK_AMOUNT_MAX,
     STATE_ILLEGAL,
-    SUB_MCHID,
-    china_time,
     compact,
     moment_of,
     must_be_granted,
@@ -49,78 +46,6 @@ NEWTON, MCH = "NEWTON", "MCH"
 PAID_EVENT = "PAYSCORE.USER_PAID"
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise Wrong("must be true or false")
-    return value
-
-
-def _items(most: int, *, unique: bool = False) -> Any:
-    item = group(
-        Field("name", text(20), BOTH),
-        Field("amount", integer(0), BOTH),
-        Field("description", text(30)),
-        Field("count", integer(1, 100)),
-    )
-
-    def check(value: Any) -> list[Any]:
-        items = several(item)(value)
-        if len(items) > most:
-            raise Wrong(f"must have at most {most}")
-        if unique and len({one["name"] for one in items}) < len(items):
-            raise Wrong("must have names of their own")
-        return items
-
-    return check
-
-
-_TIME_RANGE = group(
-    Field("start_time", china_time),
-    Field("end_time", china_time),
-    Field("start_time_remark", text(20)),
-    Field("end_time_remark", text(20)),
-)
-_LOCATION = group(Field("start_location", text(50)), Field("end_location", text(50)))
-_CREATE = (
-    *PARTIES,
-    *(Field(field.name, field.check, modes=field.modes) for field in OPENIDS),
-    Field("service_id", text(32), BOTH),
-    Field("sign_plan_id", text(32), BOTH),
-    Field("plan_detail_no", integer(1), BOTH),
-    Field("notify_url", url(), BOTH),
-    Field("service_introduction", text(20), BOTH),
-    Field("time_range", _TIME_RANGE, BOTH),
-    Field("location", _LOCATION),
-    Field("attach", text(256)),
-    Field("out_trade_no", ORDER_NUMBER),
-    Field("out_order_no", ORDER_NUMBER),
-)
-_OF = (Field("appid", APPID, DIRECT), *SUB_MCHID)
-_SERVICE_ID = Field("service_id", text(32))  # where newer pages call it optional
-_OWN = (*_OF, Field("service_id", text(32), BOTH))
-_PAYMENTS = Field("post_payments", _items(100), BOTH)
-_DISCOUNTS = Field("post_discounts", _items(30, unique=True))
-_TOTAL = Field("total_amount", integer(0), BOTH)
-_COMPLETE = (
-    *_OWN,
-    _PAYMENTS,
-    _DISCOUNTS,
-    _TOTAL,
-    Field("time_range", _TIME_RANGE),
-    Field("location", _LOCATION),
-    Field("profit_sharing", _flag),
-    Field("goods_tag", text(32)),
-)
-_CANCEL = (*_OF, _SERVICE_ID, Field("reason", text(50), BOTH))
-_MODIFY = (*_OF, Field("service_id", text(32), DIRECT), _PAYMENTS, _DISCOUNTS, _TOTAL, Field("reason", text(50), BOTH))
-_SYNC = (
-    *_OWN,
-    Field("type", one_of("Order_Paid"), BOTH),
-    Field("detail", group(Field("paid_time", china_time, BOTH)), BOTH),
-)
-_PAY = (Field("appid", APPID), *SUB_MCHID, _SERVICE_ID)
-
-
 class ServiceOrders:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -133,7 +58,7 @@ class ServiceOrders:
 
         The manual's samples and tables spell the number out_trade_no and out_order_no: either is taken.
         """
-        asked = call.body(*_CREATE)
+        asked = call.body(*forms.CREATE)
         party = party_of(call, asked, partner=partner)
         must_be_granted(asked["service_id"])
         user = user_of(call, asked)
@@ -185,7 +110,7 @@ class ServiceOrders:
 
     def query(self, call: Call, *, partner: bool = False) -> Reply:
         """GET /v3/payscore/serviceorder?…, by out_order_no or query_id (which is order_id here)."""
-        asked = call.query(*_OWN, Field("out_order_no", ORDER_NUMBER), Field("query_id", text(64)))
+        asked = call.query(*forms.OWN, Field("out_order_no", ORDER_NUMBER), Field("query_id", text(64)))
         if ("out_order_no" in asked) == ("query_id" in asked):
             raise Refused(400, "PARAM_ERROR", "give exactly one of out_order_no and query_id")
         if "query_id" in asked:
@@ -194,7 +119,7 @@ class ServiceOrders:
 
     def complete(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
         """POST …/serviceorder/{out_order_no}/complete."""
-        asked = call.body(*_COMPLETE)
+        asked = call.body(*forms.COMPLETE)
         order = self._named(call, asked, out_order_no, partner=partner)
         if self._repeated(order, "complete", asked):
             return self._answer(order, partner)
@@ -232,7 +157,7 @@ class ServiceOrders:
 
     def cancel(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
         """POST …/serviceorder/{out_order_no}/cancel: also while it is collected, but for a running deduction."""
-        asked = call.body(*_CANCEL)
+        asked = call.body(*forms.CANCEL)
         order = self._named(call, asked, out_order_no, partner=partner)
         if not self._repeated(order, "cancel", asked):
             if order["state"] == REVOKED:
@@ -251,7 +176,7 @@ class ServiceOrders:
 
     def sync(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
         """POST …/serviceorder/{out_order_no}/sync: the user paid the merchant another way."""
-        asked = call.body(*_SYNC)
+        asked = call.body(*forms.SYNC)
         order = self._named(call, asked, out_order_no, partner=partner)
         if not self._repeated(order, "sync", asked):
             self._must_collect(order)
@@ -266,7 +191,7 @@ class ServiceOrders:
 
     def modify(self, call: Call, out_order_no: str, *, partner: bool = False) -> Reply:
         """POST …/serviceorder/{out_order_no}/modify: downwards, while it is collected."""
-        asked = call.body(*_MODIFY)
+        asked = call.body(*forms.MODIFY)
         order = self._named(call, asked, out_order_no, partner=partner)
         if not self._repeated(order, "modify", asked):
             self._must_collect(order)
@@ -289,7 +214,7 @@ class ServiceOrders:
 
         What never pays does not now, either.
         """
-        asked = call.body(*_PAY)
+        asked = call.body(*forms.PAY)
         order = self._named(call, asked, out_order_no, partner=partner)
         self._must_collect(order)
         if special.of_number(order["special"]).pays and not self._runs(order):
