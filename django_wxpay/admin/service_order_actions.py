@@ -47,14 +47,18 @@ class OrderAction(StaffAction):
         return Done(level, words, row)
 
 
-class WhileCollecting(OrderAction):
+class UnlessReported(OrderAction):
+    """It waits until a query has told what became of a payment elsewhere."""
+
+    def why_not_now(self, row: ServiceOrder) -> Any:
+        return self.why_not(row) or (REPORTED if service_orders.was_just_reported(row) else "")
+
+
+class WhileCollecting(UnlessReported):
     """It is about what WeChat Pay is collecting."""
 
     def why_not(self, row: ServiceOrder) -> Any:
         return "" if row.is_collecting else NOT_COLLECTING
-
-    def why_not_now(self, row: ServiceOrder) -> Any:
-        return self.why_not(row) or (REPORTED if service_orders.was_just_reported(row) else "")
 
 
 class WithBill(OrderAction):
@@ -138,7 +142,7 @@ class Modify(WithBill, WhileCollecting):
         return service_orders.modify(row, **named, **how)
 
 
-class CancelOrder(OrderAction):
+class CancelOrder(UnlessReported):
     name = "cancel"
     permission = "cancel_serviceorder"
     action = Action.CANCEL
@@ -155,9 +159,6 @@ class CancelOrder(OrderAction):
         if row.state not in (ServiceOrder.State.CREATED, ServiceOrder.State.DOING):
             return _("It is over (or not begun): what was paid can be refunded.")
         return ""
-
-    def why_not_now(self, row: ServiceOrder) -> Any:
-        return self.why_not(row) or (REPORTED if service_orders.was_just_reported(row) else "")
 
     def consequences(self, row: ServiceOrder) -> list[Any]:
         told = [

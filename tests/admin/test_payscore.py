@@ -275,7 +275,7 @@ def test_what_was_just_reported_as_paid_is_not_collected_before_it_was_queried(w
         merchant=order.merchant, mchid=order.mchid, subject=order.subject, object_id=order.pk, action="REPORT_PAID",
         state="DONE", finished_at=timezone.now(),
     )  # fmt: skip
-    for name in ("collect", "modify", "report_paid"):
+    for name in ("cancel", "collect", "modify", "report_paid"):
         page = agent.get(f"serviceorder_{name}", order.pk)
         assert "Query it first." in page.text and not page.token
     service_orders.sync(order)

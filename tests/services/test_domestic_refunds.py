@@ -124,3 +124,19 @@ def test_a_refund_made_elsewhere_is_adopted(wxpay_sandbox, paid):
     refund = Refund.objects.get()
     assert (refund.foreign, refund.state, refund.amount) == (True, "SUCCESS", 700)
     assert refunds.sync(refund).state == "SUCCESS"
+
+
+def test_all_known_refunds_of_an_order_are_queried_until_they_end(wxpay_sandbox, paid):
+    first = refunds.create(paid, amount=5000, reference="return-1")
+    wxpay_sandbox.delivers = False
+    wxpay_sandbox.wechat.advance(0)
+    wxpay_sandbox.wechat.clock.shift += 5
+    queries = [("GET", f"{REFUNDS}/refunds/{first.out_refund_no}")]
+
+    def asked():
+        return [(method, path.partition("?")[0]) for method, path in wxpay_sandbox.calls if method == "GET"]
+
+    before = len(asked())
+    assert [one.state for one in refunds.sync_all(paid)] == ["SUCCESS"]
+    assert [one.state for one in refunds.sync_all(paid)] == ["SUCCESS"]
+    assert asked()[before:] == queries

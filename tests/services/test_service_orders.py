@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown
-from django_wxpay.engine import operations, registry, transactions
+from django_wxpay.engine import operations, transactions
 from django_wxpay.exceptions import CalledInTransaction, NotAllowedNow, ReferenceReused
 from django_wxpay.models import Discrepancy, Operation, Order, ServiceOrder, SignPlan
 from django_wxpay.sandbox import special
@@ -612,15 +612,33 @@ def test_a_service_that_begins_later_is_not_over_yet(wxpay_sandbox):
     assert refused.value.field == "time_range.end_time"
 
 
-@pytest.mark.parametrize("code", ["ORDER_CANCELED", "INVALID_REQUEST"])
-def test_a_service_order_that_is_cancelled_already_counts_as_cancelled(wxpay_sandbox, code):
+def test_a_service_order_that_is_cancelled_already_counts_as_cancelled(wxpay_sandbox):
     order = wxpay_sandbox.started()
-    error = APIError("cancelled", status=400, code=code, request_id="08-271302333" if code[0] == "I" else "08-1")
-    command = registry.COMMANDS["CANCEL"]
-    service_orders.plan_cancellation(order, reason="a mistake")
-    operation = Operation.objects.get(action="CANCEL")
-    row = ServiceOrder.objects.get(pk=order.pk)
-    with transactions.atomic():
-        assert command.refused(row, error, operation) == "DONE"
-    row.refresh_from_db()
-    assert row.state == "REVOKED"
+    wxpay_sandbox.fault("refuse", "*/cancel", status=400, code="ORDER_CANCELED")
+    assert service_orders.cancel(order, reason="a mistake").state == "REVOKED"
+    assert Operation.objects.get(action="CANCEL").state == "DONE"
+
+
+def test_a_service_order_that_is_paid_is_not_called_cancelled_by_a_refusal(wxpay_sandbox, costing):
+    order = service_orders.complete(costing(NEVER))
+    wxpay_sandbox.fault("refuse", "*/cancel", status=400, code="ORDER_CANCELED")
+    wxpay_sandbox.meanwhile(lambda: wxpay_sandbox.pay_service(order), "*/cancel")
+    with pytest.raises(APIError):
+        service_orders.cancel(order, reason="a mistake")
+    order.refresh_from_db()
+    assert order.is_paid and Operation.objects.get(action="CANCEL").state == "REFUSED"
+
+
+@pytest.mark.scenario("S69")
+def test_a_total_lowered_elsewhere_and_paid_twice_is_booked_and_shown(wxpay_sandbox, costing):
+    order = service_orders.complete(costing(NEVER))
+    wxpay_sandbox.delivers = False
+    wxpay_sandbox.wechat.service_orders.user_pays(order.number)
+    told = wxpay_sandbox.payload_of(order) | {"total_amount": NEVER - 1}
+    [entry] = told["collection"]["details"]
+    entry["amount"] = NEVER - 1
+    told["collection"]["details"] = [entry, {"seq": 2, "amount": NEVER - 1, "paid_type": "MCH"}]
+    wxpay_sandbox.notify("PAYSCORE.USER_PAID", told, merchant="mainland")
+    order.refresh_from_db()
+    assert order.is_paid and order.orders.get().amount_total == NEVER - 1
+    assert [one.kind for one in Discrepancy.objects.all()] == ["PAID_TWICE"]

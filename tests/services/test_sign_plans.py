@@ -263,11 +263,16 @@ def test_what_is_signed_is_not_renewed(wxpay_sandbox):
         sign_plans.renew(wxpay_sandbox.signed_plan())
 
 
-def both_signed(sandbox, unsigned):
-    """The user opened the first one in time, signs the renewal, then the first one after all."""
+def renewed_late(unsigned):
     hours_ago(unsigned)
     renewed = sign_plans.renew(unsigned)
     operations.send_due()
+    return renewed
+
+
+def both_signed(sandbox, unsigned):
+    """The user opened the first one in time, signs the renewal, then the first one after all."""
+    renewed = renewed_late(unsigned)
     sandbox.sign_plan(renewed)
     sandbox.sign_plan(unsigned)
     return renewed
@@ -291,9 +296,7 @@ def test_of_two_that_were_signed_the_first_is_kept_and_the_other_cancelled_and_s
 
 @pytest.mark.scenario("S67")
 def test_the_one_in_use_is_kept_whenever_the_other_was_signed(wxpay_sandbox, unsigned):
-    hours_ago(unsigned)
-    renewed = sign_plans.renew(unsigned)
-    operations.send_due()
+    renewed = renewed_late(unsigned)
     wxpay_sandbox.sign_plan(renewed)
     wxpay_sandbox.started(renewed)
     wxpay_sandbox.wechat.store.update("sign_plans", "merchant_sign_plan_no", unsigned.number, signed_at=1.0)
@@ -305,9 +308,7 @@ def test_the_one_in_use_is_kept_whenever_the_other_was_signed(wxpay_sandbox, uns
 
 @pytest.mark.scenario("S67")
 def test_an_ended_plan_bars_its_renewal_only_while_a_service_of_it_is_open(wxpay_sandbox, unsigned):
-    hours_ago(unsigned)
-    renewed = sign_plans.renew(unsigned)
-    operations.send_due()
+    renewed = renewed_late(unsigned)
     wxpay_sandbox.sign_plan(unsigned)
     order = wxpay_sandbox.started(unsigned)
     sign_plans.cancel(unsigned, reason="enough")

@@ -82,7 +82,8 @@ class Cancel(Ask):
     def refused(self, row: ServiceOrder, error: WxPayError, operation: Operation) -> str:
         if error.code == "ORDER_CANCELED" or reason_of(error) == CANCELLED_ALREADY:
             self.accepted(row, commands.refusal(row, operation, error), operation)
-            return Operation.State.DONE
+            if row.state == State.REVOKED:
+                return Operation.State.DONE
         return super().refused(row, error, operation)
 
     def verdict(self, row: ServiceOrder, operation: Operation) -> str | None:

@@ -47,8 +47,8 @@ def plan_completion(
     profit_sharing: whether the payment will be split. goods_tag: a coupon's tag. reference: a form's token; the same
     again plans nothing.
 
-    Returns the `ServiceOrder`. Joins the caller's transaction; nothing is sent here. Raises InvalidField,
-    NotAllowedNow (it is not in use), OperationPending.
+    Returns the `ServiceOrder`. Joins the caller's transaction; nothing is sent here. Raises InvalidField (it begins
+    later, for one), NotAllowedNow (it is not in use), OperationPending.
     """
     fields.text("location.end_location", end_location, 50, required=False)
     fields.text("goods_tag", goods_tag, 32, required=False)
@@ -95,13 +95,13 @@ def complete(order: ServiceOrder, **asked: Any) -> ServiceOrder:
 def _time_range(row: ServiceOrder, end_time: datetime | None) -> dict[str, str]:
     latest = (timezone.now() - times.margin()).replace(microsecond=0)
     end = latest if end_time is None else min(times.past("time_range.end_time", end_time), latest)
-    if row.start_time is not None and row.start_time > timezone.now():
+    if row.start_time is None:
+        return {"end_time": times.written(end)}
+    if row.start_time > timezone.now():
         raise InvalidField(
             f"The service begins at {timezone.localtime(row.start_time):%Y-%m-%d %H:%M:%S}: it cannot be over yet.",
             field="time_range.end_time",
         )
-    if row.start_time is None:
-        return {"end_time": times.written(end)}
     if end_time is not None and end_time < row.start_time:
         raise InvalidField("time_range.end_time is before the start.", field="time_range.end_time")
     return {"start_time": times.written(row.start_time), "end_time": times.written(max(end, row.start_time))}

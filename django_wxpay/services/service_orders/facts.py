@@ -68,7 +68,7 @@ def apply_service_order(fact: Fact) -> Applied:
         booked = payments.book(row, fact)
         if applied.outcome == Outcome.APPLIED or learned or booked:
             payments.tell_if_paid_twice(row)
-        if row.is_paid and payments.falls_short(row):
+        if row.is_paid:
             _look_for_the_rest(row, fact)
     if applied.outcome == Outcome.APPLIED:
         tell_sign_plan(row)
@@ -77,7 +77,7 @@ def apply_service_order(fact: Fact) -> Applied:
 
 def _odd_total(row: ServiceOrder, fact: Fact) -> list[tuple[str, Any, Any]]:
     """A total that cannot be: dearer than the one we know (at first: than what the user signed for) and never asked
-    for, or less than what the message itself lists as paid. Whatever is cheaper was completed or lowered elsewhere.
+    for, or less than what the message itself lists as collected. Whatever is cheaper was lowered elsewhere.
     """
     total = fact.whole("total_amount")
     if total is None:
@@ -86,13 +86,15 @@ def _odd_total(row: ServiceOrder, fact: Fact) -> list[tuple[str, Any, Any]]:
     if total == row.total_amount:
         return []
     highest = row.detail.actual_price if row.total_amount is None else row.total_amount
-    listed = payments.listed(fact.get("collection.details"))
-    if listed <= total <= highest:
+    lowest = payments.collected(row, fact)
+    if lowest <= total and (total <= highest or total in _asked_totals(row)):
         return []
+    return [("total_amount", f"{lowest} to {highest}", total)]
+
+
+def _asked_totals(row: ServiceOrder) -> set[Any]:
     asked = Operation.objects.of(row).filter(action__in=(Action.COMPLETE, Action.MODIFY))
-    if total in {one.get("total_amount") for one in asked.values_list("fields", flat=True)} and total >= listed:
-        return []
-    return [("total_amount", f"{listed} to {highest}", total)]
+    return {one.get("total_amount") for one in asked.values_list("fields", flat=True)}
 
 
 def proves_end(row: ServiceOrder, fact: Fact) -> bool:
@@ -123,7 +125,10 @@ def _is_older(row: ServiceOrder, fact: Fact, known: int) -> bool:
 
 
 def _look_for_the_rest(row: ServiceOrder, fact: Fact) -> None:
-    """It is called paid, and its payments do not add up to what it costs: one query may list them, else people must."""
+    """Of one that is called paid: when its payments do not add up, one query may list them, else people must know."""
+    known = payments.paid_here(row) + payments.paid_elsewhere(row)
+    if known >= (row.total_amount or 0):
+        return
     if fact.source != Source.QUERY:
         polling.plan_query(row)
         return
@@ -131,7 +136,7 @@ def _look_for_the_rest(row: ServiceOrder, fact: Fact) -> None:
         Discrepancy.Kind.MISMATCH,
         row,
         ours=f"to be paid: {row.total_amount}",
-        theirs=f"USER_PAID, but the payments listed come to {payments.known(row)} (fen). Look it up at WeChat Pay.",
+        theirs=f"USER_PAID, but the payments listed come to {known} (fen). Look it up at WeChat Pay.",
     )
 
 

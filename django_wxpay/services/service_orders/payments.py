@@ -61,34 +61,33 @@ def book(row: ServiceOrder, fact: Fact) -> bool:
     return booked
 
 
-def listed(details: Any, paid_type: str = "") -> int:
-    """What the entries of `collection.details` come to, in fen: all of them, or those paid that way."""
-    entries = [one for one in details if isinstance(one, dict)] if isinstance(details, list) else []
-    amounts = [one.get("amount") for one in entries if not paid_type or one.get("paid_type") == paid_type]
-    return sum(int(one) for one in amounts if isinstance(one, int) or isinstance(one, str) and one.isdecimal())
+def collected(row: ServiceOrder, fact: Fact) -> int:
+    """What a message lists as collected by WeChat Pay, in fen."""
+    return sum(one.whole("amount") or 0 for one in _collected(row, fact))
 
 
-def known(row: ServiceOrder) -> int:
-    """What is known to be paid for a service order, in fen: collected by WeChat Pay, or paid elsewhere."""
-    return sum(row.orders.values_list("amount_total", flat=True)) + listed(row.collection_details, ELSEWHERE)
+def paid_here(row: ServiceOrder) -> int:
+    """What WeChat Pay collected for a service order, in fen."""
+    return sum(row.orders.values_list("amount_total", flat=True))
 
 
-def falls_short(row: ServiceOrder) -> bool:
-    """Whether less is known to be paid than it costs."""
-    return known(row) < (row.total_amount or 0)
+def paid_elsewhere(row: ServiceOrder) -> int:
+    """What WeChat Pay lists as paid another way, in fen."""
+    listed = [one for one in row.collection_details or () if isinstance(one, dict)]
+    amounts = [one.get("amount") for one in listed if one.get("paid_type") == ELSEWHERE]
+    return sum(amount for amount in amounts if isinstance(amount, int))
 
 
 def tell_if_paid_twice(row: ServiceOrder) -> None:
     """Tell a person when a locked service order was paid through WeChat Pay and another way as well, or too much."""
-    paid_here = sum(row.orders.values_list("amount_total", flat=True))
-    if not paid_here:
+    here, elsewhere = paid_here(row), paid_elsewhere(row)
+    if not here:
         return
-    elsewhere = listed(row.collection_details, ELSEWHERE)
     reported = Operation.objects.of(row).filter(action=Action.REPORT_PAID).exists()
     total = row.total_amount
-    if elsewhere or reported or (total is not None and paid_here > total):
+    if elsewhere or reported or (total is not None and here > total):
         ours = f"to be paid: {total}; {'reported as paid elsewhere' if reported else ''}".rstrip("; ")
-        theirs = f"collected: {paid_here}; paid elsewhere: {elsewhere} (fen). Refund one of them."
+        theirs = f"collected: {here}; paid elsewhere: {elsewhere} (fen). Refund one of them."
         discrepancies.record(Discrepancy.Kind.PAID_TWICE, row, ours=ours, theirs=theirs)
 
 
