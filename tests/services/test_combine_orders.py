@@ -5,11 +5,10 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.contrib.auth import get_user_model
-from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown
-from django_wxpay.engine import operations, transitions
+from django_wxpay.engine import operations, transactions, transitions
 from django_wxpay.exceptions import (
     CalledInTransaction,
     NotAllowedNow,
@@ -124,7 +123,7 @@ def test_the_same_reference_places_one_order_and_other_particulars_are_refused(w
 def test_placing_inside_a_transaction_is_refused_and_its_planned_half_works(wxpay_sandbox, merchant):
     payee = wxpay_sandbox.payee(merchant=merchant)
     asked = {"parts": [Part(payee, 500, "Book")], "openid": "o-payer", "reference": "basket", "merchant": merchant}
-    with transaction.atomic():
+    with transactions.atomic():
         with pytest.raises(CalledInTransaction):
             combine_orders.place(**asked)
         planned = combine_orders.plan_order(**asked)

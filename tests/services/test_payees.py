@@ -6,11 +6,10 @@ import pytest
 import time_machine
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
 from django.utils import timezone
 
 from django_wxpay.client.errors import APIError, InvalidField, OutcomeUnknown
-from django_wxpay.engine import transitions
+from django_wxpay.engine import transactions, transitions
 from django_wxpay.exceptions import CalledInTransaction, NotAllowedNow
 from django_wxpay.models import Discrepancy, Operation, PayeeAuthorization, Transition
 from django_wxpay.services import payees
@@ -198,7 +197,7 @@ def test_preparing_is_refused_before_anything_is_sent(wxpay_sandbox, enrolled):
     assert caught.value.field == "cred_id"
     with pytest.raises(InvalidField):
         payees.pre_sign(enrolled, client="fridge")
-    with transaction.atomic(), pytest.raises(CalledInTransaction):
+    with transactions.atomic(), pytest.raises(CalledInTransaction):
         payees.pre_sign(enrolled)
     assert not asked(wxpay_sandbox)
 
