@@ -9,7 +9,8 @@ JOBS ?= 2
 POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/wxpay
 MYSQL_URL ?= mysql://root@127.0.0.1:3306/wxpay
 REDIS_URL ?= redis://127.0.0.1:6379/0
-WITHOUT_DATABASE := tests/client tests/sandbox tests/miniprogram
+WITHOUT_DATABASE := tests/client tests/sandbox tests/miniprogram tests/demo tests/docs tests/routers tests/typing \
+	tests/test_architecture.py tests/test_conf.py tests/test_locale.py
 
 .PHONY: help demo demo-check test test-all test-databases test-browser test-miniprogram check clean
 
@@ -40,17 +41,17 @@ demo-check: $(VENV)/.installed
 	$(BIN)/python -m example_project.demo_check
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -n $(JOBS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 test-all: test-databases test-browser
 
-# What needs no database was tested by `make test`.
+# What needs no database, or one of its own, was tested by `make test`.
 test-databases: $(VENV)/.installed-all
 ifdef DATABASE_URL
-	REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) $(WITHOUT_DATABASE:%=--ignore=%)
+	REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(WITHOUT_DATABASE:%=--ignore=%)
 else
-	DATABASE_URL=$(POSTGRES_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) $(WITHOUT_DATABASE:%=--ignore=%)
-	DATABASE_URL=$(MYSQL_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) $(WITHOUT_DATABASE:%=--ignore=%)
+	DATABASE_URL=$(POSTGRES_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(WITHOUT_DATABASE:%=--ignore=%)
+	DATABASE_URL=$(MYSQL_URL) REDIS_URL=$(REDIS_URL) $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(WITHOUT_DATABASE:%=--ignore=%)
 endif
 
 # A run of its own: Playwright keeps an event loop in the thread of the tests.

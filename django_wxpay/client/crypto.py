@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
@@ -84,6 +85,7 @@ def _first(given: str | bytes, labels: tuple[str, ...], load: Callable[[bytes], 
     return None
 
 
+@lru_cache(maxsize=16)  # an RSA key is checked as it is loaded, which takes as long as twenty signatures
 def _load_private(der: bytes) -> PrivateKeyTypes:
     return load_der_private_key(der, password=None)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
 
 from . import control, phone
 from .contracts import CHANNELS
@@ -16,6 +18,7 @@ from .engine.answers import Refused, Reply
 from .engine.gateway import API, CUT, Gateway
 from .engine.interludes import Deed, Interludes
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 LARGEST_BODY = 2 * 1024 * 1024
 Handler = Callable[..., Reply]
 
@@ -29,8 +32,8 @@ def create_app(state: Path | str | None = None, **options: Any) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     sandbox = app.sandbox = Sandbox(state, **options)  # type: ignore[attr-defined]
     gateway = Gateway(sandbox)
-    for method, rule, handler in routes(sandbox):
-        app.add_url_rule(rule, f"{method} {rule}", gateway.view(handler), methods=[method])
+    api = _api(sandbox, gateway)
+    app.add_url_rule(f"{API}<path:rest>", "api", api, methods=METHODS, provide_automatic_options=False)
     app.register_blueprint(control.blueprint(sandbox))
     app.register_blueprint(phone.blueprint(sandbox))
     app.before_request(gateway.enter)
@@ -39,6 +42,24 @@ def create_app(state: Path | str | None = None, **options: Any) -> Flask:
     app.register_error_handler(HTTPException, gateway.not_routed)
     app.wsgi_app = _Connection(app.wsgi_app, sandbox.interludes)  # type: ignore[method-assign]
     return app
+
+
+def _api(sandbox: Sandbox, gateway: Gateway) -> Callable[..., Response]:
+    """Return the view of all the API's calls."""
+    views = {(method, rule): gateway.view(handler) for method, rule, handler in routes(sandbox)}
+    paths = _compiled(tuple(views)).bind("")
+
+    def view(rest: str) -> Response:
+        call, values = paths.match(request.path, request.method)
+        return views[call](**values)
+
+    return view
+
+
+@cache
+def _compiled(calls: tuple[tuple[str, str], ...]) -> Map:
+    """Return the paths of methods and rules: once per process, for a test has a sandbox of its own and this is slow."""
+    return Map([Rule(rule, endpoint=(method, rule), methods=[method]) for method, rule in calls], merge_slashes=False)
 
 
 def routes(sandbox: Sandbox) -> list[tuple[str, str, Handler]]:
